@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every struct, enum and number that user space sees. Python reads them from
+ * BTF: this file is the only place where a layout or a code is written.
+ */
+#ifndef PCL_TYPES_H
+#define PCL_TYPES_H
+
+#include <linux/types.h>
+
+/* Why a packet left the datapath. Codes below 208 are Cilium's, the rest are ours. */
+enum pcl_reason {
+	PCL_FORWARDED = 0,
+	PCL_TO_STACK = 1,	  /* handed to the host's network stack */
+	PCL_NEIGHBOUR_REPLY = 2,  /* ARP or NDP answered by the datapath */
+	PCL_DROP_SOURCE_IP = 132, /* source address is not the endpoint's */
+	PCL_DROP_POLICY = 133,	  /* no rule allows it */
+	PCL_DROP_INVALID = 134,	  /* malformed packet */
+	PCL_DROP_L3_PROTOCOL = 139,
+	PCL_DROP_L4_PROTOCOL = 142,
+	PCL_DROP_CT_CREATE = 155, /* the conntrack entry could not be written */
+	PCL_DROP_IPV6_EXTENSION = 156,
+	PCL_DROP_NO_BACKEND = 158,
+	PCL_DROP_SERVICE_PROTOCOL = 159,
+	PCL_DROP_FRAGMENT = 175, /* its first fragment was not seen */
+	PCL_DROP_ICMPV6 = 176,	 /* ICMPv6 type that an endpoint may not send */
+	PCL_DROP_POLICY_DENY = 181, /* a deny rule */
+	PCL_DROP_VLAN = 182,
+	PCL_DROP_TTL = 196,
+	PCL_DROP_ENDPOINT_UNKNOWN = 203,  /* the interface has no endpoint yet */
+	PCL_DROP_SOURCE_MAC = 208,	  /* source MAC is not the endpoint's */
+	PCL_DROP_NEIGHBOUR_SPOOF = 209,	  /* ARP or NDP that claims another's address */
+	PCL_DROP_POLICY_NOT_READY = 210,  /* the endpoint's policy slot is empty */
+	PCL_DROP_ICMP_UNRELATED = 211,	  /* ICMP error about no known connection */
+	PCL_DROP_MULTICAST = 212,	  /* multicast and broadcast are not carried */
+	PCL_DROP_FRAGMENT_TINY = 213,	  /* first fragment without a whole L4 header */
+	PCL_DROP_WRITE = 214,		  /* the packet could not be rewritten */
+	PCL_DROP_WRONG_DEVICE = 215,	  /* a connection's packet on a foreign interface */
+	PCL_DROP_NEIGHBOUR_NOISE = 216,	  /* ARP or NDP that needs no answer */
+	PCL_REASON_MAX = 256,
+};
+
+/* Source file of a drop; with the line it is the place in the code. */
+enum pcl_file {
+	PCL_FILE_UNKNOWN,
+	PCL_FILE_ENDPOINT,
+	PCL_FILE_PARSE,
+	PCL_FILE_FRAGMENT,
+	PCL_FILE_CONNTRACK,
+	PCL_FILE_POLICY,
+	PCL_FILE_SERVICE,
+	PCL_FILE_REWRITE,
+	PCL_FILE_NEIGHBOUR,
+	PCL_FILE_ICMP,
+	PCL_FILE_FORWARD,
+};
+
+enum pcl_direction {
+	PCL_INGRESS = 0,
+	PCL_EGRESS = 1,
+};
+
+enum pcl_policy_verdict {
+	PCL_POLICY_NONE = 0, /* no entry: the default is to deny */
+	PCL_POLICY_ALLOW = 1,
+	PCL_POLICY_DENY = 2,
+};
+
+/* Fixed sizes that user space must know. */
+enum pcl_limits {
+	PCL_POLICY_STATIC_BITS = 40,	/* identity and direction */
+	PCL_POLICY_PROTOCOL_BITS = 48,	/* and protocol */
+	PCL_POLICY_FULL_BITS = 64,	/* and port */
+	PCL_IPCACHE_STATIC_BITS = 32,	/* family and padding */
+	PCL_IDENTITY_HOST = 1,
+	PCL_IDENTITY_WORLD = 2,
+};
+
+union pcl_addr {
+	__u8 bytes[16];
+	__be32 v4;
+	__u32 words[4];
+	__u64 quads[2];
+};
+
+/* An endpoint, by the ifindex of its device on the host's side. */
+struct pcl_endpoint {
+	__u32 identity;
+	__u32 policy_slot;  /* index into pcl_policies and pcl_epochs */
+	__u32 peer_redirect; /* 1: bpf_redirect_peer works (a veth into another netns) */
+	__be32 ipv4;	     /* 0: none */
+	union pcl_addr ipv6; /* zero: none */
+	__u8 mac[6];	     /* the endpoint's own */
+	__u8 host_mac[6];    /* the host side's: the endpoint's gateway */
+	__u32 id;	     /* endpoint number, for events */
+};
+
+/* A local address, to the device of the endpoint that has it. */
+struct pcl_address_key {
+	union pcl_addr addr; /* IPv4: first four bytes, the rest zero */
+	__u32 family;	     /* 4 or 6 */
+};
+
+/* Prefix to identity. prefixlen counts PCL_IPCACHE_STATIC_BITS and the address bits. */
+struct pcl_ipcache_key {
+	__u32 prefixlen;
+	__u32 family; /* 4 or 6 */
+	union pcl_addr addr;
+};
+
+struct pcl_ipcache_value {
+	__u32 identity;
+};
+
+/* One entry of a policy set; prefixlen says how much of it counts. */
+struct pcl_policy_key {
+	__u32 prefixlen;
+	__u32 identity;	 /* the peer's; 0: any */
+	__u8 direction;	 /* enum pcl_direction */
+	__u8 protocol;	 /* IPPROTO_*; 0 with a short prefix: any */
+	__be16 port_be;	 /* destination port; ICMP: the type */
+};
+
+struct pcl_policy_value {
+	__u32 verdict; /* enum pcl_policy_verdict */
+	__u32 rule;    /* id of the deciding rule; 0: the default */
+};
+
+struct pcl_service_key {
+	union pcl_addr addr;
+	__be16 port_be;
+	__u8 protocol;
+	__u8 family;
+};
+
+/* Backends of a service are pcl_slots[first] to pcl_slots[first + count - 1]. */
+struct pcl_service_value {
+	__u32 id;
+	__u32 first;
+	__u32 count;
+	__u32 flags;
+};
+
+struct pcl_backend {
+	union pcl_addr addr;
+	__be16 port_be;
+	__u8 protocol;
+	__u8 family;
+	__u32 id;
+};
+
+/* Where the packets of one side of a connection come from and go to. */
+struct pcl_side {
+	__u32 ifindex;	/* device on the host's side; 0: reached through the stack */
+	__u32 slot;	/* its policy slot; 0: not local, pcl_epochs[0] counts identities */
+	__u32 epoch;	/* of that slot when the verdict was made */
+	__u32 identity;
+	__u8 mac[6];	  /* the endpoint's */
+	__u8 host_mac[6]; /* its gateway's */
+	__u32 rule;	  /* that decided at this side */
+};
+
+enum pcl_ct_flags {
+	PCL_CT_OPENER_IS_LOW = 1 << 0, /* the lower address:port of the key opened it */
+	PCL_CT_REPLIED = 1 << 1,
+	PCL_CT_CLOSING_OPENER = 1 << 2,	   /* FIN or RST from the opener */
+	PCL_CT_CLOSING_RESPONDER = 1 << 3, /* FIN or RST from the responder */
+	PCL_CT_TRANSLATED = 1 << 4,	   /* rewrite is set */
+	PCL_CT_FRONT = 1 << 5, /* the tuple that the client sees; else the backend's */
+	PCL_CT_HAIRPIN = 1 << 6, /* the client is its own backend */
+	PCL_CT_PEER_OPENER = 1 << 7, /* redirect_peer reaches the opener */
+	PCL_CT_PEER_RESPONDER = 1 << 8,
+};
+
+/* A connection. sides[0] opened it, sides[1] was opened to. */
+struct pcl_ct_entry {
+	struct pcl_side sides[2];
+	union pcl_addr frontend; /* translated: the service's address */
+	union pcl_addr backend;	 /* translated: the backend's address */
+	__be16 frontend_port_be;
+	__be16 backend_port_be;
+	__u32 service; /* id; 0: none */
+	__u32 last_seen; /* jiffies, low 32 bits */
+	__u32 flags;	 /* enum pcl_ct_flags */
+};
+
+struct pcl_ct4_key {
+	__be32 low;
+	__be32 high;
+	__be16 low_port_be;
+	__be16 high_port_be;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct pcl_ct6_key {
+	union pcl_addr low;
+	union pcl_addr high;
+	__be16 low_port_be;
+	__be16 high_port_be;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct pcl_fragment_key {
+	union pcl_addr src;
+	union pcl_addr dst;
+	__be32 id_be;
+	__u8 protocol;
+	__u8 family;
+	__u8 pad[2];
+};
+
+struct pcl_fragment_value {
+	__be16 sport_be;
+	__be16 dport_be;
+};
+
+struct pcl_counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+enum pcl_event_kind {
+	PCL_EVENT_VERDICT = 1, /* a new connection, or one decided anew */
+	PCL_EVENT_DROP = 2,
+};
+
+/* One record of pcl_events. Addresses and ports are as the sender wrote them. */
+struct pcl_event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u8 kind;     /* enum pcl_event_kind */
+	__u8 reason;   /* enum pcl_reason */
+	__u8 family;
+	__u8 protocol;
+	__u16 line;
+	__u8 file; /* enum pcl_file */
+	__u8 tcp_flags;
+	union pcl_addr src;
+	union pcl_addr dst;
+	__be16 sport_be;
+	__be16 dport_be; /* ICMP: the type */
+	__u32 ifindex;
+	__u32 src_identity;
+	__u32 dst_identity;
+	__u32 egress_rule;  /* 0: default or not asked */
+	__u32 ingress_rule;
+	union pcl_addr backend; /* translated destination; zero: none */
+	__be16 backend_port_be;
+	__u16 length; /* of the packet, at most 65535 */
+	__u32 service;
+};
+
+enum pcl_step {
+	PCL_STEP_PARSE = 1,	/* a: protocol, b: sport, c: dport, addr: destination */
+	PCL_STEP_CT = 2,	/* a: 0 miss, 1 hit, 2 hit but stale */
+	PCL_STEP_SERVICE = 3,	/* a: 0 miss, 1 hit; b: service id, c: backend count */
+	PCL_STEP_BACKEND = 4,	/* a: backend id, b: port, addr: backend */
+	PCL_STEP_SOURCE = 5,	/* a: identity, b: endpoint id, c: policy slot */
+	PCL_STEP_DESTINATION = 6, /* a: identity, b: endpoint id (0: not local), c: slot */
+	PCL_STEP_POLICY = 7,	/* a: direction, b: verdict, c: rule id, d: peer identity */
+	PCL_STEP_CT_CREATE = 8, /* a: 0 or -errno */
+	PCL_STEP_FORWARD = 9,	/* a: ifindex (0: stack), b: 1 with redirect_peer */
+	PCL_STEP_VERDICT = 10,	/* a: reason, b: file, c: line */
+};
+
+/* One record of pcl_trace. */
+struct pcl_trace_record {
+	__u32 step; /* enum pcl_step */
+	__u32 a;
+	__u32 b;
+	__u32 c;
+	__u32 d;
+	__u32 pad;
+	union pcl_addr addr;
+};
+
+/* The .rodata configuration of one loaded object; false features cost no instruction. */
+struct pcl_config {
+	__u32 trace;	   /* write pcl_trace and leave live state alone */
+	__u32 events;	   /* 0 none, 1 drops, 2 drops and verdicts */
+	__u32 ipv4;
+	__u32 ipv6;
+	__u32 services;
+	__u32 syn_timeout;	   /* jiffies */
+	__u32 tcp_timeout;	   /* jiffies */
+	__u32 closing_timeout;	   /* jiffies */
+	__u32 other_timeout;	   /* jiffies */
+	__be32 hairpin_ipv4;	   /* source that a client sees when it is its own backend */
+	union pcl_addr hairpin_ipv6;
+};
+
+#endif /* PCL_TYPES_H */

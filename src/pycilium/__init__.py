@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""eBPF networking for Linux as a library: identities, policies, services, explained."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pycilium.datapath import Datapath
+    from pycilium.errors import (
+        ClosedError,
+        ConflictError,
+        KernelError,
+        MapFullError,
+        NotSupportedError,
+        PermissionDeniedError,
+        PyciliumError,
+        SpecError,
+        VerifierError,
+    )
+    from pycilium.model import (
+        Backend,
+        Endpoint,
+        Flow,
+        Identity,
+        Labels,
+        Policy,
+        Rule,
+        Selector,
+        ServiceLB,
+        Verdict,
+    )
+
+_HOME = {
+    "Datapath": "pycilium.datapath",
+    **dict.fromkeys(
+        (
+            "ClosedError",
+            "ConflictError",
+            "KernelError",
+            "MapFullError",
+            "NotSupportedError",
+            "PermissionDeniedError",
+            "PyciliumError",
+            "SpecError",
+            "VerifierError",
+        ),
+        "pycilium.errors",
+    ),
+    **dict.fromkeys(
+        (
+            "Backend",
+            "Endpoint",
+            "Flow",
+            "Identity",
+            "Labels",
+            "Policy",
+            "Rule",
+            "Selector",
+            "ServiceLB",
+            "Verdict",
+        ),
+        "pycilium.model",
+    ),
+}
+
+__all__ = [
+    "Backend",
+    "ClosedError",
+    "ConflictError",
+    "Datapath",
+    "Endpoint",
+    "Flow",
+    "Identity",
+    "KernelError",
+    "Labels",
+    "MapFullError",
+    "NotSupportedError",
+    "PermissionDeniedError",
+    "Policy",
+    "PyciliumError",
+    "Rule",
+    "Selector",
+    "ServiceLB",
+    "SpecError",
+    "Verdict",
+    "VerifierError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Resolve a public name on first use, so that importing pycilium stays cheap."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pycilium' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every exception that pycilium raises on purpose.
+
+    PyciliumError
+    ├─ KernelError(OSError)     a system call failed: errno, operation, object, hint
+    │  ├─ VerifierError         the kernel's verifier refused a program
+    │  ├─ NotSupportedError     the kernel lacks a feature, confirmed by a probe
+    │  ├─ PermissionDeniedError a capability is missing, confirmed by a probe
+    │  └─ MapFullError          a map has no room: map, used, size
+    ├─ SpecError(ValueError)    bad input, refused before any change: field, value, allowed
+    ├─ ConflictError            somebody else holds the hook, pin or address
+    └─ ClosedError(RuntimeError) use after close
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+
+class PyciliumError(Exception):
+    """Base of every error that pycilium raises on purpose."""
+
+
+class KernelError(PyciliumError, OSError):
+    """A system call failed; the same errno means different things by operation."""
+
+    def __init__(
+        self,
+        errno: int,
+        operation: str,
+        object: str = "",  # noqa: A002 - the field's standard name
+        *,
+        meaning: str = "",
+        hint: str = "",
+    ) -> None:
+        self.operation = operation
+        self.object = object
+        self.meaning = meaning or describe_errno(errno)
+        self.hint = hint
+        super().__init__(errno, self.meaning)
+
+    def __str__(self) -> str:
+        subject = f"{self.operation} {self.object}".rstrip()
+        text = f"{subject}: {self.meaning}"
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class VerifierError(KernelError):
+    """The kernel's verifier refused a program; `summary` is one line, `log` is all."""
+
+    def __init__(self, errno: int, program: str, *, summary: str, log: str) -> None:
+        super().__init__(errno, "load", program, meaning=summary)
+        self.program = program
+        self.summary = summary
+        self.log = log
+
+
+class NotSupportedError(KernelError):
+    """The running kernel lacks a feature; a probe has confirmed it."""
+
+    def __init__(
+        self, feature: str, *, minimum_kernel: str = "", errno: int = _errno.EOPNOTSUPP
+    ) -> None:
+        self.feature = feature
+        self.minimum_kernel = minimum_kernel
+        needs = f" (requires Linux >= {minimum_kernel})" if minimum_kernel else ""
+        super().__init__(
+            errno, "use", feature, meaning=f"not supported by this kernel{needs}"
+        )
+
+
+class PermissionDeniedError(KernelError):
+    """A capability or permission is missing; `hint` holds the command that mends it."""
+
+
+class MapFullError(KernelError):
+    """A map has no room for what was asked; nothing was written."""
+
+    def __init__(self, map_name: str, *, needed: int, used: int, size: int) -> None:
+        self.map_name = map_name
+        self.needed = needed
+        self.used = used
+        self.size = size
+        super().__init__(
+            _errno.E2BIG,
+            "update map",
+            map_name,
+            meaning=f"needs {needed} more entries, {used} of {size} are used",
+            hint=f"open the datapath with a larger size for {map_name}",
+        )
+
+
+class SpecError(PyciliumError, ValueError):
+    """Bad input, refused before any change; says the field, the value and what is allowed."""
+
+    def __init__(
+        self, field: str, value: object, allowed: str, *, origin: str = ""
+    ) -> None:
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+        self.origin = origin
+        super().__init__(field, value, allowed)
+
+    def __str__(self) -> str:
+        where = f"{self.origin}: " if self.origin else ""
+        return f"{where}{self.field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
+
+
+class ConflictError(PyciliumError):
+    """Somebody else holds the hook, pin, name or address; the text says who."""
+
+
+class ClosedError(PyciliumError, RuntimeError):
+    """A closed object was used."""
+
+
+def describe_errno(number: int) -> str:
+    """Name and text of an errno, with the kernel-internal ones that libc does not know."""
+    if number == 524:  # ENOTSUPP: kernel-internal, leaks out of the JIT
+        return "ENOTSUPP (the kernel cannot do this here)"
+    name = _errno.errorcode.get(number, str(number))
+    return f"{os.strerror(number)} ({name})"
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
