@@ -72,7 +72,12 @@ class Datapath:
         Raises SpecError, ConflictError, PermissionDeniedError, NotSupportedError, KernelError.
         """
         config = Config(
-            sizes=sizes, events=events, allow_host=allow_host, ipv4=ipv4, ipv6=ipv6, services=services
+            sizes=sizes,
+            events=events,
+            allow_host=allow_host,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            services=services,
         )
         directory = None if pin is None else _new_pin(Path(bpffs), pin)
         with ExitStack() as undo:
@@ -212,7 +217,7 @@ class Datapath:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -57,7 +57,9 @@ class Explanation:
     @property
     def nearest(self) -> Nearest | None:
         """Of a denial, the rule that came closest to allowing."""
-        return self.verdict.nearest if self.verdict and not self.allowed else None
+        if self.verdict is None or self.allowed:
+            return None
+        return self.verdict.nearest
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -196,7 +198,9 @@ class Explainer:
         else:
             receiver = self._endpoints.by_address(question.destination)
             if receiver is None:
-                raise SpecError("source", str(source), "an endpoint, or an address that sends to one")
+                raise SpecError(
+                    "source", str(source), "an endpoint, or an address that sends to one"
+                )
             program, device, sender = "to_endpoint", receiver, source
             macs = (receiver.value.host_mac, receiver.mac)
         probe = Probe(
@@ -208,7 +212,11 @@ class Explainer:
     def _object(self) -> Object:
         if self._twin is None:
             context = self._context
-            shared = {n: m for n, m in context.object.maps.items() if n not in _OWN and not n.endswith(".rodata")}
+            shared = {
+                n: m
+                for n, m in context.object.maps.items()
+                if n not in _OWN and not n.endswith(".rodata")
+            }
             self._twin = context.spec.load(
                 variables=context.config.variables(context.spec, trace=True),
                 max_entries={**{n: m.max_entries for n, m in shared.items()}, **_TINY},
@@ -294,7 +302,9 @@ class Explainer:
     def _tell_verdict(self, record: Any) -> str | None:
         if not record.b:
             return None
-        where = self._context.spec.enums["pcl_file"](record.b).name.removeprefix("PCL_FILE_").lower()
+        where = (
+            self._context.spec.enums["pcl_file"](record.b).name.removeprefix("PCL_FILE_").lower()
+        )
         return f"{self._reason(record.a)} at {where}.h:{record.c}"
 
     def _evaluate(self, question: _Question) -> Verdict | None:
@@ -330,7 +340,7 @@ class Explainer:
 
 
 def _split(text: str, port: str | None) -> tuple[Address, str]:
-    """"10.0.0.1:80/tcp", "[fd00::1]:80", "10.0.0.1/icmp" or an address with a port beside it."""
+    """ "10.0.0.1:80/tcp", "[fd00::1]:80", "10.0.0.1/icmp" or an address with a port beside it."""
     head, _, protocol = text.partition("/")
     if port is not None:
         return _address(text), port

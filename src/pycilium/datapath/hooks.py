@@ -36,7 +36,9 @@ class Hooks:
     @classmethod
     def adopt(cls, ifindex: int, pin: Path) -> Hooks:
         """The pinned links of a device."""
-        return cls(ifindex, {hook: Link.from_pin(_pin_path(pin, ifindex, hook)) for hook in PROGRAMS})
+        return cls(
+            ifindex, {hook: Link.from_pin(_pin_path(pin, ifindex, hook)) for hook in PROGRAMS}
+        )
 
     def update(self, obj: Object, node: NetNS) -> None:
         """Replace both programs without a packet between."""
@@ -74,5 +76,3 @@ def _attach(program: Program, ifindex: int, hook: Hook) -> Link | TcFilter:
 
 def _pin_path(pin: Path, ifindex: int, hook: Hook) -> Path:
     return pin / f"{ifindex}_{hook.name.lower()}"
-
-

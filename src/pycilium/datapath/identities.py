@@ -38,7 +38,7 @@ class Identities:
             if not one.interface.ip.is_loopback and not one.interface.ip.is_link_local
         }
         held = {prefix for prefix, number in self.written.items() if number == HOST}
-        self.write({prefix: HOST for prefix in mine - held})
+        self.write(dict.fromkeys(mine - held, HOST))
         self.forget(held - mine)
 
     def write(self, entries: dict[Network, int]) -> None:

@@ -13,7 +13,6 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -36,9 +35,11 @@ _VALUES: dict[str, Any] = {
     )
 }  # fmt: skip
 _ENUMS: dict[str, Any] = {
-    "Direction": policy_model.Direction, "Entity": policy_model.Entity, "Operator": selector.Operator,
-}  # fmt: skip
-_IP = {
+    "Direction": policy_model.Direction,
+    "Entity": policy_model.Entity,
+    "Operator": selector.Operator,
+}
+_IP: dict[str, Any] = {
     "IPv4Address": ipaddress.ip_address, "IPv6Address": ipaddress.ip_address,
     "IPv4Network": ipaddress.ip_network, "IPv6Network": ipaddress.ip_network,
 }  # fmt: skip
@@ -51,7 +52,9 @@ def write(chunks: Map, content: Mapping[str, Any]) -> None:
     bank = 1 + (generation % 2) * _BANK
     count = -(-len(raw) // CHUNK)
     if count >= _BANK:
-        raise KernelError(7, "write manifest", chunks.name, meaning=f"{len(raw)} bytes are too many")
+        raise KernelError(
+            7, "write manifest", chunks.name, meaning=f"{len(raw)} bytes are too many"
+        )
     rows = [(bank + i, {"bytes": raw[i * CHUNK : (i + 1) * CHUNK]}) for i in range(count)]
     chunks.update(rows)
     chunks[0] = {"bytes": _HEADER.pack(generation, len(raw), zlib.crc32(raw))}
@@ -79,8 +82,6 @@ def encode(value: Any) -> Any:
         return {"@": name, **{field.name: encode(getattr(value, field.name)) for field in fields}}
     if name in _IP:
         return {"@": name, "value": str(value)}
-    if isinstance(value, Path):
-        return str(value)
     if isinstance(value, Mapping):
         return {str(key): encode(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

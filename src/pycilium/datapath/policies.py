@@ -186,7 +186,10 @@ class Policies:
         number = self._context.rules.number
         with outer.create_inner(max(1, len(entries))) as inner:
             inner.update(
-                [(rows.policy_key(e), {"verdict": e.verdict, "rule": number(e.rule)}) for e in entries]
+                [
+                    (rows.policy_key(e), {"verdict": e.verdict, "rule": number(e.rule)})
+                    for e in entries
+                ]
             )
             outer[slot] = inner
         self._context.bump_epoch(slot or 0)

@@ -17,7 +17,9 @@ class Services:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        sizes = [context.map(f"pcl_{name}").max_entries for name in ("services", "slots", "backends")]
+        sizes = [
+            context.map(f"pcl_{name}").max_entries for name in ("services", "slots", "backends")
+        ]
         self.table = ServiceTable((sizes[0], sizes[1], sizes[2]))
 
     def __iter__(self) -> Iterator[ServiceLB]:
@@ -85,5 +87,3 @@ def _delta(changes: Changes) -> Delta:
     ]
     entries += [Change("pcl_services", str(frontend), None) for frontend in changes.removed]
     return Delta(changes.added, changes.changed, len(changes.removed), tuple(entries))
-
-

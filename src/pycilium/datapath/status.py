@@ -38,7 +38,10 @@ class Status:
         lines = [
             f"hooks      {self.hooks}",
             f"endpoints  {self.endpoints}, policies {self.policies}, services {self.services}",
-            *(f"program    {name}: {count} instructions verified" for name, count in self.programs.items()),
+            *(
+                f"program    {name}: {count} instructions verified"
+                for name, count in self.programs.items()
+            ),
             *(f"map        {use.name}: {use.used} of {use.size}" for use in self.maps),
             *(f"missing    {text}" for text in self.missing),
             *(f"dropped    {reason}: {count} packets" for reason, count in self.drops.items()),
@@ -73,5 +76,12 @@ def snapshot(context: Context, *, endpoints: int, services: int) -> Status:
     drops = {n: packets for n, (packets, _) in counters(context).items() if n.startswith("DROP")}
     programs = {name: one.verified_insns for name, one in context.object.programs.items()}
     return Status(
-        hooks.kind(), endpoints, len(context.policies), services, tuple(uses), tuple(missing), drops, programs
+        hooks.kind(),
+        endpoints,
+        len(context.policies),
+        services,
+        tuple(uses),
+        tuple(missing),
+        drops,
+        programs,
     )
