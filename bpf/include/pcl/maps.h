@@ -132,4 +132,15 @@ struct {
 	__uint(max_entries, 1 << 16);
 } pcl_trace SEC(".maps");
 
+/*
+ * [0] header, then two banks of chunks. Only of a pinned datapath, and only for user space:
+ * what adopt() cannot read from the other maps. An array: no write of it can fail for memory.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct pcl_manifest_chunk);
+	__uint(max_entries, 1025);
+} pcl_manifest SEC(".maps");
+
 #endif /* PCL_MAPS_H */

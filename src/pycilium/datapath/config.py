@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The constants of one loaded datapath: timeouts, hairpin addresses, which features are on."""
+
+from __future__ import annotations
+
+import enum
+import time
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import attrs
+
+from pycilium.errors import SpecError
+
+HAIRPIN_IPV4 = IPv4Address("169.254.42.1")
+HAIRPIN_IPV6 = IPv6Address("fd00:169:254:42::1")
+
+_SYN_SECONDS = 60
+_TCP_SECONDS = 8000
+_CLOSING_SECONDS = 10
+_OTHER_SECONDS = 60
+
+
+class EventLevel(enum.Enum):
+    """What the kernel reports to flows(); counters are always on."""
+
+    NONE = "none"
+    DROPS = "drops"
+    VERDICTS = "verdicts"
+
+    @classmethod
+    def of(cls, value: EventLevel | str) -> EventLevel:
+        """An enum member or its value; SpecError for anything else."""
+        try:
+            return cls(value)
+        except ValueError:
+            allowed = ", ".join(level.value for level in cls)
+            raise SpecError("events", value, f"one of {allowed}") from None
+
+    @property
+    def number(self) -> int:
+        """Position in enum pcl_events_level."""
+        return list(EventLevel).index(self)
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """What Datapath.open was asked for."""
+
+    events: EventLevel = attrs.field(default=EventLevel.VERDICTS, converter=EventLevel.of)
+    allow_host: bool = True
+    ipv4: bool = True
+    ipv6: bool = True
+    services: bool = True
+
+    def variables(self, *, trace: bool = False) -> dict[str, dict[str, Any]]:
+        """Values of the object's .rodata variables."""
+        return {
+            "pcl_config": {
+                "trace": int(trace),
+                "events": EventLevel.NONE.number if trace else self.events.number,
+                "ipv4": int(self.ipv4),
+                "ipv6": int(self.ipv6),
+                "services": int(self.services),
+                "syn_timeout": jiffies(_SYN_SECONDS),
+                "tcp_timeout": jiffies(_TCP_SECONDS),
+                "closing_timeout": jiffies(_CLOSING_SECONDS),
+                "other_timeout": jiffies(_OTHER_SECONDS),
+                "hairpin_ipv4": int.from_bytes(HAIRPIN_IPV4.packed, "little"),
+                "hairpin_ipv6": HAIRPIN_IPV6.packed,
+            }
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {**attrs.asdict(self), "events": self.events.value}
+
+
+def jiffies(seconds: float) -> int:
+    """Kernel ticks; the coarse clock moves once per tick, so its resolution tells their rate."""
+    return round(seconds / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
+
+
+_CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; Python has no name for it
