@@ -62,7 +62,7 @@ class Endpoints:
             number = self._admit(own, name, mac)
             parsed = self._identities.parse(labels)
             inside, owned = self._namespace(netns, number)
-            undo.callback(_leave, inside, owned, isinstance(netns, NetNS))
+            undo.callback(_leave, inside, owned)
             pair = (self._core.node, inside, f"pcl{number}", ifname, mac)
             device, index = devices.create_pair(*pair)
             undo.callback(links.delete, device.ifindex, ns=self._core.node)
@@ -98,13 +98,13 @@ class Endpoints:
             self._require_free(device)
             inside = None if netns is None else _open(netns)
             if inside is not None:
-                undo.callback(_leave, inside, False, isinstance(netns, NetNS))
+                undo.callback(_leave, inside, False)
             endpoint = self._admit_device(
                 undo, number, name, own, parsed, device,
                 netns=inside, ifname=ifname, created=False, owns_netns=False,
             )  # fmt: skip
             undo.callback(devices.close_way, self._core.node, device, own)
-            devices.open_way(self._core.node, device, own, own_device=False)
+            devices.open_way(self._core.node, device, own)
             undo.pop_all()
             return endpoint
 
@@ -198,7 +198,7 @@ class Endpoints:
             devices.close_way(node, endpoint.device, endpoint.addresses)
         endpoint._attachments.remove(node)  # noqa: SLF001
         if endpoint.netns is not None:
-            _leave(endpoint.netns, endpoint.owns_netns, borrowed=endpoint.created is False)
+            _leave(endpoint.netns, endpoint.owns_netns)
 
     def let_go(self, endpoint: Endpoint) -> None:
         """Close descriptors and leave everything in the kernel: a pinned datapath closes."""
@@ -236,7 +236,9 @@ class Endpoints:
             return _open(given), False
         if self._core.pins is None:
             return NetNS.create(), True
-        return NetNS.create(f"pcl-{self._core.name}-{number}"), True
+        named = NetNS.create(f"pcl-{self._core.name}-{number}")
+        named.keep()
+        return named, True
 
     def _admit_device(
         self,
@@ -308,15 +310,15 @@ def _check_name(name: object) -> None:
 
 
 def _open(given: NetNSLike) -> NetNS:
-    return given if isinstance(given, NetNS) else NetNS.open(given)
+    """A handle of our own: a namespace that was handed in stays open for its owner."""
+    return NetNS.open(f"/proc/self/fd/{given.fd}") if isinstance(given, NetNS) else NetNS.open(given)
 
 
-def _leave(netns: NetNS, owned: bool, borrowed: bool) -> None:
-    """Close what is ours: a namespace that was handed in stays open for its owner."""
-    if owned:
-        netns.close()
-    elif not borrowed:
-        netns.close()
+def _leave(netns: NetNS, owned: bool) -> None:
+    """Close the handle; a namespace of a pinned datapath also has a name to lose."""
+    netns.close()
+    if owned and not netns.name.startswith("anonymous-"):
+        NetNS.delete(netns.name)
 
 
 def _who(endpoint: Endpoint) -> str:
