@@ -12,7 +12,7 @@ from pycilium.errors import ClosedError, MapFullError, SpecError
 from pycilium.libbpf import Hook, Map, Object, ObjectSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pycilium.datapath.config import Config
     from pycilium.net import NetNS
@@ -42,6 +42,7 @@ class Core:
         self.lock = threading.RLock()
         self.manifest = Manifest(self.maps["pcl_manifest"] if pins else None)
         self.limits = spec.enums["pcl_limits"]
+        self.describe: Callable[[], dict[str, Any]] = dict
         self._closed = False
 
     @property
@@ -68,6 +69,11 @@ class Core:
         """Whether this call closed it."""
         was_open, self._closed = not self._closed, True
         return was_open
+
+    def save(self) -> None:
+        """Write the manifest, if this datapath keeps one and it would change."""
+        if self.pins is not None:
+            self.manifest.write(self.describe())
 
     def link_pins(self, endpoint: int) -> dict[Hook, Path]:
         """Where an endpoint's links are pinned; nothing where scoped."""

@@ -18,14 +18,13 @@ from pycilium.datapath.endpoint import Endpoint
 from pycilium.datapath.hooks import Attachments
 from pycilium.datapath.wire import Address, address_key, mac_bytes, parse_address
 from pycilium.errors import ConflictError, SpecError
+from pycilium.model import Labels
 from pycilium.net import NetNS, links
 
 if TYPE_CHECKING:
     from pycilium.datapath.core import Core
     from pycilium.datapath.device import Device
-    from pycilium.datapath.identities import Identities
     from pycilium.datapath.policies import Policies
-    from pycilium.model import Labels
 
 AddressLike = str | Address
 NetNSLike = NetNS | str | int | os.PathLike[str]
@@ -34,9 +33,8 @@ NetNSLike = NetNS | str | int | os.PathLike[str]
 class Endpoints:
     """Iterable; `[key]` finds one by id, name or address."""
 
-    def __init__(self, core: Core, identities: Identities, policies: Policies) -> None:
+    def __init__(self, core: Core, policies: Policies) -> None:
         self._core = core
-        self._identities = identities
         self._policies = policies
         self._by_id: dict[int, Endpoint] = {}
         self._by_address: dict[Address, Endpoint] = {}
@@ -60,7 +58,7 @@ class Endpoints:
         own = _addresses(address)
         with self._core.lock, ExitStack() as undo:
             number = self._admit(own, name, mac)
-            parsed = self._identities.parse(labels)
+            parsed = Labels.of(labels)
             inside, owned = self._namespace(netns, number)
             undo.callback(_leave, inside, owned)
             pair = (self._core.node, inside, f"pcl{number}", ifname, mac)
@@ -93,7 +91,7 @@ class Endpoints:
         own = _addresses(address)
         with self._core.lock, ExitStack() as undo:
             number = self._admit(own, name, mac)
-            parsed = self._identities.parse(labels)
+            parsed = Labels.of(labels)
             device = devices.find(self._core.node, ifname, mac)
             self._require_free(device)
             inside = None if netns is None else _open(netns)
@@ -120,26 +118,18 @@ class Endpoints:
             self._withdraw(endpoint)
             self.dismantle(endpoint)
             self._core.save()
-            self._policies.release(endpoint.identity)
-            self._identities.release(endpoint.identity)
+            self._policies.leave(endpoint.identity)
 
     def set_labels(self, endpoint: Endpoint, labels: Any) -> None:
         """Give an endpoint other labels; its connections are decided anew."""
         with self._core.lock:
             self._require_member(endpoint)
             before, old_slot = endpoint.identity, endpoint.slot
-            after = self._identities.acquire(self._identities.parse(labels))
-            try:
-                endpoint.slot = self._policies.acquire(after)
-            except BaseException:
-                self._identities.release(after)
-                raise
-            endpoint.identity = after
+            endpoint.identity, endpoint.slot = self._policies.join(Labels.of(labels))
             self._core.save()
             self._core.maps["pcl_endpoints"][endpoint.ifindex] = endpoint.value()
             self._core.bump(old_slot)
-            self._policies.release(before)
-            self._identities.release(before)
+            self._policies.leave(before)
 
     def get(self, which: int | str | Address) -> Endpoint | None:
         """By id, name or address; None where there is none."""
@@ -259,10 +249,8 @@ class Endpoints:
         pins = core.link_pins(number)
         attachments = Attachments.attach(core.node, core.object, device.ifindex, pins)
         undo.callback(attachments.remove, core.node)
-        identity = self._identities.acquire(labels)
-        undo.callback(self._identities.release, identity)
-        slot = self._policies.acquire(identity)
-        undo.callback(self._policies.release, identity)
+        identity, slot = self._policies.join(labels)
+        undo.callback(self._policies.leave, identity)
         endpoint = Endpoint(
             self, number=number, name=name or str(own[0]), addresses=own, identity=identity,
             slot=slot, device=device, attachments=attachments, netns=netns, ifname=ifname,

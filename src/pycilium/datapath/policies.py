@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies: the whole desired state in, the kernel's policy sets out.
+
+A change of prefixes never leaves a gap. First the sets learn the new identities under the old
+policies, then the ipcache hands them out, then the new policies take over set by set, then the
+ipcache forgets the old prefixes and at last the sets do. Each step writes only what differs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pycilium.datapath import render, serial
+from pycilium.datapath.sets import PolicySets
+from pycilium.errors import SpecError
+from pycilium.model import Delta, Identity, Policy
+from pycilium.policy import named_prefixes, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pycilium.datapath.core import Core
+    from pycilium.datapath.identities import Identities
+    from pycilium.datapath.rules import Rules
+    from pycilium.datapath.sets import Pairs
+    from pycilium.datapath.wire import Network
+    from pycilium.model import Change, Labels
+
+Prefixes = dict["Network", Identity]
+Desired = Policy | list[Policy] | tuple[Policy, ...]
+
+
+@attrs.frozen
+class _Plan:
+    """Three states of the ipcache (now, in between, then) and the sets of the last."""
+
+    policies: tuple[Policy, ...]
+    between: Prefixes
+    then: Prefixes
+    sets: dict[int, Pairs]
+    delta: Delta
+
+
+class Policies:
+    """Iterable over what was applied; `apply` and `plan` take the full desired state."""
+
+    def __init__(self, core: Core, identities: Identities, rules: Rules) -> None:
+        self._core = core
+        self._identities = identities
+        self._rules = rules
+        self.sets = PolicySets(core, rules)
+        self.applied: tuple[Policy, ...] = ()
+        self._coming: tuple[Policy, ...] | None = None
+        self._coming_sets: dict[int, Pairs] = {}
+
+    def __iter__(self) -> Iterator[Policy]:
+        return iter(self.applied)
+
+    def __len__(self) -> int:
+        return len(self.applied)
+
+    def __repr__(self) -> str:
+        return f"<Policies {', '.join(one.name for one in self.applied)}>"
+
+    def plan(self, desired: Desired) -> Delta:
+        """What apply() would change, with the exact map entries; touches nothing.
+
+        Raises SpecError and MapFullError as apply() does.
+        """
+        wanted = _checked(desired)
+        with self._core.lock:
+            self._core.require_open()
+            plan = self._plan(wanted)
+            self._give_back(plan)
+            return plan.delta
+
+    def apply(self, desired: Desired) -> Delta:
+        """Make these the policies in force, all others gone; a second call writes nothing.
+
+        Raises SpecError and MapFullError before anything has changed.
+        """
+        wanted = _checked(desired)
+        with self._core.lock:
+            self._core.require_open()
+            self._identities.read_node()
+            plan = self._plan(wanted)
+            try:
+                self._announce(plan.sets, wanted)
+            except BaseException:
+                self._give_back(plan)
+                raise
+            self._carry_out(plan)
+            self._core.save()
+            return plan.delta
+
+    def join(self, labels: Labels, *, identity: int | None = None) -> tuple[Identity, int]:
+        """An endpoint with these labels comes: its identity and slot, every set up to date."""
+        joined = self._identities.acquire(labels, number=identity)
+        slot = None
+        try:
+            slot = self.sets.add(joined.number)
+            if slot.pairs is None:
+                self.refresh()
+        except BaseException:
+            if slot is not None:
+                self.sets.drop(joined.number)
+            self._identities.release(joined)
+            raise
+        return joined, slot.number
+
+    def leave(self, identity: Identity) -> None:
+        """An endpoint of this identity has gone; the last one takes its set with it."""
+        emptied = self.sets.drop(identity.number)
+        self._identities.release(identity)
+        if emptied:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Compile and swap in what differs, for the identities as they are now."""
+        sets = self._compile(self.applied, self._identities.known())
+        if any(self.sets[one].pairs != pairs for one, pairs in sets.items()):
+            self._announce(sets, self.applied)
+            self.sets.sync(sets)
+
+    def adopt(self, policies: Iterable[Policy]) -> None:
+        """After a restart: these are in force; write what differs from what stands there."""
+        self.applied = tuple(policies)
+        self._identities.write(self._identities.resolve(named_prefixes(self.applied)))
+        self.sets.sync(self._compile(self.applied, self._identities.known()))
+
+    def manifest(self) -> dict[str, Any]:
+        """Policies in force or about to be, and every rule number that a set holds."""
+        used = {*self._used_rules(), *_rules_in(self._coming_sets.values())}
+        return {
+            "policies": serial.dump(self.applied if self._coming is None else self._coming),
+            "rules": [[n, serial.dump(rule)] for n, rule in self._rules.items() if n in used],
+        }
+
+    def _announce(self, sets: dict[int, Pairs], policies: tuple[Policy, ...]) -> None:
+        """The manifest first: no rule number is in force that it does not know."""
+        self._coming, self._coming_sets = policies, sets
+        try:
+            self._core.save()
+        finally:
+            self._coming, self._coming_sets = None, {}
+
+    def _plan(self, wanted: tuple[Policy, ...]) -> _Plan:
+        prefixes = named_prefixes(wanted)
+        between = self._identities.resolve(prefixes | set(self._identities.prefixes))
+        then = self._identities.resolve(prefixes)
+        try:
+            for state in (between, then):
+                used = len(self._identities.pairs(state))
+                self._core.require_room("pcl_ipcache", 0, used)
+            visible = self._without_unused(between, then)
+            sets = self._compile(wanted, visible)
+            delta = self._delta(wanted, then, sets)
+        except BaseException:
+            self._identities.release_prefixes(between)
+            self._identities.release_prefixes(then)
+            raise
+        return _Plan(wanted, between, then, sets, delta)
+
+    def _give_back(self, plan: _Plan) -> None:
+        self._identities.release_prefixes(plan.between)
+        self._identities.release_prefixes(plan.then)
+
+    def _carry_out(self, plan: _Plan) -> None:
+        before = self._identities.prefixes
+        if self._moves(plan.between):
+            self.sets.sync(self._compile(self.applied, self._identities.known()))
+            self._identities.write(plan.between)
+        self.applied = plan.policies
+        if self._moves(plan.then):
+            self.sets.sync(self._compile(plan.policies, self._identities.known()))
+            self._identities.write(plan.then)
+        self._identities.prefixes = plan.then
+        self._identities.release_prefixes(before)
+        self._identities.release_prefixes(plan.between)
+        self.sets.sync(plan.sets)
+        self._rules.retire(self._used_rules())
+
+    def _moves(self, prefixes: Prefixes) -> bool:
+        return self._identities.pairs(prefixes) != self._identities.written
+
+    def _without_unused(self, between: Prefixes, then: Prefixes) -> dict[int, Labels]:
+        """The identities that will be known when the plan has been carried out."""
+        passing = {one.number for one in (*between.values(), *self._identities.prefixes.values())}
+        staying = {one.number for one in then.values()}
+        known = self._identities.known()
+        return {n: labels for n, labels in known.items() if n not in passing or n in staying}
+
+    def _compile(
+        self, policies: tuple[Policy, ...], known: Mapping[int, Labels]
+    ) -> dict[int, Pairs]:
+        allow_host = self._core.config.allow_host
+        return {
+            identity: self.sets.encode(
+                resolve(policies, self._identities.labels_of(identity), known, allow_host=allow_host)
+            )
+            for identity in self.sets
+        }
+
+    def _delta(self, wanted: tuple[Policy, ...], then: Prefixes, sets: dict[int, Pairs]) -> Delta:
+        before, after = _by_key(self.applied), _by_key(wanted)
+        return Delta(
+            added=len(after.keys() - before.keys()),
+            changed=sum(before[key] != after[key] for key in before.keys() & after.keys()),
+            removed=len(before.keys() - after.keys()),
+            entries=tuple(self._entries(then, sets)),
+        )
+
+    def _entries(self, then: Prefixes, sets: dict[int, Pairs]) -> Iterator[Change]:
+        maps = self._core.spec.maps
+        written, desired = self._identities.written, self._identities.pairs(then)
+        yield from render.changes(maps["pcl_ipcache"], "pcl_ipcache", written, desired)
+        inner = maps["pcl_policies"].inner
+        assert inner is not None
+        for identity, pairs in sets.items():
+            slot = self.sets[identity]
+            name = f"pcl_policies[{slot.number}]"
+            yield from render.changes(inner, name, slot.pairs or {}, pairs)
+
+    def _used_rules(self) -> Iterator[int]:
+        return _rules_in(self.sets[identity].pairs or {} for identity in self.sets)
+
+
+def _rules_in(sets: Iterable[Pairs]) -> Iterator[int]:
+    """Every rule number in some sets: the second word of their values."""
+    return (int.from_bytes(value[4:8], "little") for one in sets for value in one.values())
+
+
+def _checked(desired: Any) -> tuple[Policy, ...]:
+    several = [desired] if isinstance(desired, Policy) else desired
+    if not isinstance(several, (list, tuple)):
+        raise SpecError("policies", desired, "a Policy or a list of them")
+    for one in several:
+        if not isinstance(one, Policy):
+            raise SpecError("policies", one, "a Policy")
+    return tuple(several)
+
+
+def _by_key(policies: Iterable[Policy]) -> dict[tuple[str | None, str, int], Policy]:
+    """By namespace and name; of the same ones by their order."""
+    seen: Counter[tuple[str | None, str]] = Counter()
+    found = {}
+    for one in policies:
+        key = (one.namespace, one.name)
+        found[(*key, seen[key])] = one
+        seen[key] += 1
+    return found
