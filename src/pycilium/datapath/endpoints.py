@@ -24,6 +24,7 @@ from pycilium.net import NetNS, links
 if TYPE_CHECKING:
     from pycilium.datapath.core import Core
     from pycilium.datapath.device import Device
+    from pycilium.datapath.identities import Identities
     from pycilium.datapath.policies import Policies
 
 AddressLike = str | Address
@@ -33,8 +34,9 @@ NetNSLike = NetNS | str | int | os.PathLike[str]
 class Endpoints:
     """Iterable; `[key]` finds one by id, name or address."""
 
-    def __init__(self, core: Core, policies: Policies) -> None:
+    def __init__(self, core: Core, identities: Identities, policies: Policies) -> None:
         self._core = core
+        self._identities = identities
         self._policies = policies
         self._by_id: dict[int, Endpoint] = {}
         self._by_address: dict[Address, Endpoint] = {}
@@ -213,6 +215,7 @@ class Endpoints:
                     raise ConflictError(f"name {name} is held by endpoint {_who(one)}")
         self._core.require_room("pcl_endpoints", len(self._by_id), 1)
         self._core.require_room("pcl_addresses", len(self._by_address), len(own))
+        self._identities.refresh()
         return self._next_number()
 
     def _next_number(self) -> int:

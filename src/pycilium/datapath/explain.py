@@ -74,7 +74,7 @@ class Explainer:
         allowed = trace.action != _SHOT
         rule = self._rule(trace.records, reason)
         foretold = self._evaluate(run, trace.records) if reason in _BY_POLICY else None
-        nearest = foretold.nearest if foretold and not allowed else None
+        nearest = foretold.nearest if foretold is not None and not allowed else None
         return Explanation(
             question=str(run.question),
             allowed=allowed,
@@ -144,8 +144,6 @@ class Explainer:
         return self._endpoints.by_address(address) or address
 
     def _host_address(self, version: int) -> Address:
-        self._identities.read_node()
-        self._identities.write(self._identities.prefixes)
         for address in sorted(self._identities.node_addresses, key=int):
             if address.version == version and not (address.is_loopback or address.is_link_local):
                 return address

@@ -67,6 +67,12 @@ class Identities:
         """The node's own, as last read: identity host."""
         return self._node
 
+    def refresh(self) -> None:
+        """Look at the node's addresses anew and put them into force: identity host."""
+        self.read_node()
+        self._core.require_room("pcl_ipcache", 0, len(self.pairs(self.prefixes)))
+        self.write(self.prefixes)
+
     def read_node(self) -> None:
         """Look at the node's addresses anew; write() puts them into force."""
         found = addresses.list_all(ns=self._core.node)

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datapath: the programs, tables and attachments of one node, and the five nouns over them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from pycilium.datapath import pins, status
+from pycilium.datapath.config import Config, EventLevel
+from pycilium.datapath.core import SET_MAP, Core, check_sizes
+from pycilium.datapath.endpoints import Endpoints
+from pycilium.datapath.explain import Explainer
+from pycilium.datapath.flows import Flows
+from pycilium.datapath.identities import Identities
+from pycilium.datapath.policies import Policies
+from pycilium.datapath.restore import manifest_of, restore
+from pycilium.datapath.rules import Rules
+from pycilium.datapath.services import Services
+from pycilium.errors import PermissionDeniedError
+from pycilium.libbpf import Object, ObjectSpec, features
+from pycilium.net import NetNS
+
+if TYPE_CHECKING:
+    from pycilium.datapath.endpoint import Endpoint
+    from pycilium.datapath.explanation import Explanation
+    from pycilium.datapath.flows import LostFlows
+    from pycilium.model import Flow
+
+_BPFFS = "/sys/fs/bpf"
+
+
+class Datapath:
+    """Made by open() or adopt(). Scoped, everything goes with close(); pinned, it stays.
+
+    Works in the network namespace where it was opened, whichever thread calls.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._rules = Rules()
+        self.identities = Identities(core)
+        self.policies = Policies(core, self.identities, self._rules)
+        self.endpoints = Endpoints(core, self.identities, self.policies)
+        self.services = Services(core)
+        self._flows = Flows(core, self.endpoints, self.identities, self._rules, self.services)
+        parts = (self.endpoints, self.identities, self.policies, self._rules)
+        self._explainer = Explainer(core, *parts)
+        core.describe = lambda: manifest_of(self, core)
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        pin: str | None = None,
+        bpffs: str | os.PathLike[str] = _BPFFS,
+        sizes: Mapping[str, int] | None = None,
+        events: EventLevel | str = EventLevel.VERDICTS,
+        allow_host: bool = True,
+        ipv4: bool = True,
+        ipv6: bool = True,
+        services: bool = True,
+    ) -> Datapath:
+        """Load the programs; nothing is attached until there are endpoints.
+
+        pin: a name under which everything survives this process, on the BPF file system
+        `bpffs`. sizes: entries by map name, "pcl_policy_set" for one policy set. allow_host:
+        the node may reach its endpoints unless a rule denies it. Linux >= 6.1.
+        Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
+        name is pinned already, VerifierError and KernelError.
+        """
+        flags = {"allow_host": allow_host, "ipv4": ipv4, "ipv6": ipv6, "services": services}
+        config = Config(events=EventLevel.of(events), **flags)
+        spec = ObjectSpec.bundled("endpoint")
+        checked = check_sizes(spec, sizes)
+        where = None if pin is None else pins.directory(pin, bpffs)
+        _require_privileges()
+        loaded = spec.load(
+            variables=config.variables(),
+            max_entries={name: size for name, size in checked.items() if name != SET_MAP},
+            disable_maps=() if where else ("pcl_manifest",),
+        )
+        return cls._start(spec, loaded, config, where, checked)
+
+    @classmethod
+    def adopt(cls, name: str, *, bpffs: str | os.PathLike[str] = _BPFFS) -> Datapath:
+        """Take over what open(pin=name) left in the kernel, by whatever end it came.
+
+        Reads back first, deletes only what is proved to be stale, and writes only what
+        differs. Raises SpecError where nothing is pinned, ConflictError where it is another
+        version's.
+        """
+        spec = ObjectSpec.bundled("endpoint")
+        where = pins.directory(name, bpffs)
+        _require_privileges()
+        loaded = pins.open_object(spec, where)
+        node = NetNS.current()
+        try:
+            core = Core(
+                node=node, spec=spec, loaded=loaded, config=Config(), pins=where, sizes={}
+            )
+            content = core.manifest.read()
+            core.config = Config(**content["config"])
+            core.sizes = content["sizes"]
+            datapath = cls(core)
+            restore(datapath, core, content)
+        except BaseException:
+            loaded.close()
+            node.close()
+            raise
+        return datapath
+
+    @classmethod
+    def _start(
+        cls,
+        spec: ObjectSpec,
+        loaded: Object,
+        config: Config,
+        where: Any,
+        sizes: dict[str, int],
+    ) -> Datapath:
+        node = NetNS.current()
+        try:
+            if where is not None:
+                pins.create(where)
+            core = Core(
+                node=node, spec=spec, loaded=loaded, config=config, pins=where, sizes=sizes
+            )
+            datapath = cls(core)
+            datapath.identities.refresh()
+            if where is not None:
+                core.save()
+                pins.pin(loaded, where)
+        except BaseException:
+            loaded.close()
+            node.close()
+            raise
+        return datapath
+
+    @property
+    def name(self) -> str:
+        """The name it is pinned under, or "scoped"."""
+        return self._core.name
+
+    @property
+    def object(self) -> Object:
+        """The loaded programs and maps."""
+        return self._core.object
+
+    @property
+    def node(self) -> NetNS:
+        """The namespace where it was opened."""
+        return self._core.node
+
+    def flows(
+        self, *, timeout: float | None = None, follow: bool = False
+    ) -> Iterator[Flow | LostFlows]:
+        """Verdicts and drops as they happen, and LostFlows where the ring was full.
+
+        timeout: seconds after which the iteration ends, with `follow` seconds without a flow;
+        None: never. 0 takes what is there.
+        """
+        self._core.require_open()
+        return self._flows.stream(timeout, follow=follow)
+
+    def explain(
+        self, source: Any, destination: Any, port: str | int | None = None
+    ) -> Explanation:
+        """What the kernel would do with a new connection, step by step, and by which rule.
+
+        source: an endpoint or its name, an address, or "host". destination: an endpoint, a
+        pair of endpoint and port, or text such as "10.96.0.10:80/tcp". port: "80/tcp",
+        "53/udp", "icmp" or a TCP port. Raises SpecError. Nothing live is changed.
+        """
+        with self._core.lock:
+            self._core.require_open()
+            return self._explainer.explain(source, destination, port)
+
+    def measure(
+        self, source: Any, destination: Any, port: str | int | None = None, *, repeat: int = 10_000
+    ) -> float:
+        """Nanoseconds that one packet of an established connection costs in the program.
+
+        The arguments are those of explain(); the destination must be one that goes to the
+        host's stack: each pass to an endpoint takes a hop from the packet.
+        """
+        with self._core.lock:
+            self._core.require_open()
+            return self._explainer.measure(source, destination, port, repeat)
+
+    def counters(self) -> dict[str, status.Counter]:
+        """Packets and bytes by the names of enum pcl_reason; what never happened is absent."""
+        self._core.require_open()
+        return status.read_counters(self._core)
+
+    def status(self) -> status.Status:
+        """Hooks, kernel features, how full the maps are, counters."""
+        self._core.require_open()
+        return status.Status(
+            name=self.name,
+            hooks=status.hook_kind(),
+            endpoints=len(self.endpoints),
+            identities=len(self.identities),
+            policies=len(self.policies),
+            services=len(self.services),
+            maps=status.read_fill(self._core, len(self.policies.sets)),
+            counters=self.counters(),
+            events=self._flows.counts(),
+            features=status.read_features(),
+        )
+
+    def close(self) -> None:
+        """Scoped: take everything down. Pinned: let go of it, the kernel goes on."""
+        with self._core.lock:
+            if not self._core.mark_closed():
+                return
+            end = self.endpoints.let_go if self._core.pins else self.endpoints.dismantle
+            self._finish(end)
+
+    def destroy(self) -> None:
+        """Take everything down, pinned or not; what was not created here only loses its hooks."""
+        with self._core.lock:
+            if self._core.mark_closed():
+                self._finish(self.endpoints.dismantle)
+            if self._core.pins is not None:
+                pins.remove(self._core.pins)
+
+    def _finish(self, end: Any) -> None:
+        for endpoint in self.endpoints:
+            _end_one(end, endpoint)
+        self._flows.close()
+        self._explainer.close()
+        self._core.object.close()
+        self._core.node.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = " closed" if self._core.closed else ""
+        return f"<Datapath {self.name}: {len(self.endpoints)} endpoints{state}>"
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is not None and not core.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2)
+            self.close()
+
+
+def _end_one(end: Any, endpoint: Endpoint) -> None:
+    """One endpoint that cannot be taken down does not keep the others up."""
+    try:
+        end(endpoint)
+    except OSError as error:
+        warnings.warn(f"{endpoint!r} is not fully taken down: {error}", RuntimeWarning, stacklevel=4)
+
+
+def _require_privileges() -> None:
+    """Root or its capabilities, confirmed by asking."""
+    missing = [
+        name
+        for name, present in (
+            ("CAP_BPF", features.have_bpf()),
+            ("CAP_NET_ADMIN", features.have_net_admin()),
+        )
+        if not present
+    ]
+    if missing:
+        raise PermissionDeniedError(
+            errno.EPERM,
+            "open",
+            "datapath",
+            meaning=f"this process lacks {' and '.join(missing)}",
+            hint="run as root, e.g. with sudo",
+        )

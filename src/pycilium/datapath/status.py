@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a datapath is doing: hooks, features, how full its maps are, drops by reason."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pycilium.datapath import hooks
+from pycilium.libbpf import features
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pycilium.datapath.core import Core
+    from pycilium.datapath.flows import EventCounts
+    from pycilium.libbpf.features import Feature
+
+_COUNTED = ("pcl_endpoints", "pcl_addresses", "pcl_ipcache", "pcl_services", "pcl_ct4", "pcl_ct6")
+
+
+@attrs.frozen
+class Counter:
+    """Packets and bytes, all CPUs together."""
+
+    packets: int
+    bytes: int
+
+
+@attrs.frozen
+class Fill:
+    """Entries of a map that are used, and how many it can hold."""
+
+    used: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.used}/{self.size}"
+
+
+@attrs.frozen
+class Status:
+    """One look at everything; hooks is "tcx" or "clsact"."""
+
+    name: str
+    hooks: str
+    endpoints: int
+    identities: int
+    policies: int
+    services: int
+    maps: Mapping[str, Fill]
+    counters: Mapping[str, Counter]
+    events: EventCounts
+    features: tuple[Feature, ...]
+
+    @property
+    def drops(self) -> dict[str, Counter]:
+        """The counters of reasons to drop."""
+        return {name: one for name, one in self.counters.items() if "_DROP_" in name}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and value of every line."""
+        missing = [f"{one.name}: {one.without}" for one in self.features if not one.present]
+        return [
+            ("datapath", self.name),
+            ("hooks", self.hooks),
+            ("endpoints", str(self.endpoints)),
+            ("identities", str(self.identities)),
+            ("policies", str(self.policies)),
+            ("services", str(self.services)),
+            *((name, str(fill)) for name, fill in self.maps.items()),
+            ("events", f"{self.events.emitted} emitted, {self.events.lost} lost"),
+            *((name, f"{one.packets} packets") for name, one in self.counters.items()),
+            *(("missing", text) for text in missing),
+        ]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label:<28} {value}" for label, value in self.rows())
+
+    def _repr_html_(self) -> str:
+        cells = (f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in self.rows())
+        return f"<table>{''.join(cells)}</table>"
+
+
+def read_counters(core: Core) -> dict[str, Counter]:
+    """Every reason that was counted, by its name in enum pcl_reason."""
+    reasons = core.spec.enums["pcl_reason"]
+    found = {}
+    for number, cpus in core.maps["pcl_counters"].pairs():
+        packets = sum(one.packets for one in cpus)
+        if packets:
+            found[reasons(number).name] = Counter(packets, sum(one.bytes for one in cpus))
+    return found
+
+
+def read_fill(core: Core, policy_slots: int) -> dict[str, Fill]:
+    """How full the maps are whose entries come and go."""
+    found = {name: Fill(len(core.maps[name]), core.maps[name].max_entries) for name in _COUNTED}
+    found["pcl_policies"] = Fill(policy_slots, core.maps["pcl_policies"].max_entries - 1)
+    return found
+
+
+def read_features() -> tuple[Feature, ...]:
+    """Probes of this kernel."""
+    return tuple(features.report())
+
+
+def hook_kind() -> str:
+    """How programs are attached here."""
+    return hooks.kind()
