@@ -12,6 +12,8 @@ import attrs
 
 from pycilium.errors import SpecError
 
+_CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; Python has no name for it
+
 HAIRPIN_IPV4 = IPv4Address("169.254.42.1")
 HAIRPIN_IPV6 = IPv6Address("fd00:169:254:42::1")
 
@@ -47,7 +49,7 @@ class EventLevel(enum.Enum):
 class Config:
     """What Datapath.open was asked for."""
 
-    events: EventLevel = attrs.field(default=EventLevel.VERDICTS, converter=EventLevel.of)
+    events: EventLevel = attrs.field(default=EventLevel.VERDICTS)
     allow_host: bool = True
     ipv4: bool = True
     ipv6: bool = True
@@ -75,10 +77,12 @@ class Config:
         """For the manifest."""
         return {**attrs.asdict(self), "events": self.events.value}
 
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Config:
+        """What to_dict() made."""
+        return cls(**{**content, "events": EventLevel.of(content["events"])})
+
 
 def jiffies(seconds: float) -> int:
     """Kernel ticks; the coarse clock moves once per tick, so its resolution tells their rate."""
     return round(seconds / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
-
-
-_CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; Python has no name for it

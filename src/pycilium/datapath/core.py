@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pycilium.datapath.manifest import Manifest
@@ -13,6 +12,7 @@ from pycilium.libbpf import Hook, Map, Object, ObjectSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pycilium.datapath.config import Config
     from pycilium.net import NetNS

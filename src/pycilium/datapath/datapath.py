@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import warnings
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from pycilium.datapath import pins, status
@@ -25,6 +23,9 @@ from pycilium.libbpf import Object, ObjectSpec, features
 from pycilium.net import NetNS
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
     from pycilium.datapath.endpoint import Endpoint
     from pycilium.datapath.explanation import Explanation
     from pycilium.datapath.flows import LostFlows
@@ -99,11 +100,9 @@ class Datapath:
         loaded = pins.open_object(spec, where)
         node = NetNS.current()
         try:
-            core = Core(
-                node=node, spec=spec, loaded=loaded, config=Config(), pins=where, sizes={}
-            )
+            core = Core(node=node, spec=spec, loaded=loaded, config=Config(), pins=where, sizes={})
             content = core.manifest.read()
-            core.config = Config(**content["config"])
+            core.config = Config.from_dict(content["config"])
             core.sizes = content["sizes"]
             datapath = cls(core)
             restore(datapath, core, content)
@@ -126,9 +125,7 @@ class Datapath:
         try:
             if where is not None:
                 pins.create(where)
-            core = Core(
-                node=node, spec=spec, loaded=loaded, config=config, pins=where, sizes=sizes
-            )
+            core = Core(node=node, spec=spec, loaded=loaded, config=config, pins=where, sizes=sizes)
             datapath = cls(core)
             datapath.identities.refresh()
             if where is not None:
@@ -146,11 +143,6 @@ class Datapath:
         return self._core.name
 
     @property
-    def object(self) -> Object:
-        """The loaded programs and maps."""
-        return self._core.object
-
-    @property
     def node(self) -> NetNS:
         """The namespace where it was opened."""
         return self._core.node
@@ -166,9 +158,7 @@ class Datapath:
         self._core.require_open()
         return self._flows.stream(timeout, follow=follow)
 
-    def explain(
-        self, source: Any, destination: Any, port: str | int | None = None
-    ) -> Explanation:
+    def explain(self, source: Any, destination: Any, port: str | int | None = None) -> Explanation:
         """What the kernel would do with a new connection, step by step, and by which rule.
 
         source: an endpoint or its name, an address, or "host". destination: an endpoint, a
@@ -212,6 +202,11 @@ class Datapath:
             features=status.read_features(),
         )
 
+    @property
+    def object(self) -> Object:
+        """The loaded programs and maps."""
+        return self._core.object
+
     def close(self) -> None:
         """Scoped: take everything down. Pinned: let go of it, the kernel goes on."""
         with self._core.lock:
@@ -239,7 +234,7 @@ class Datapath:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -258,7 +253,8 @@ def _end_one(end: Any, endpoint: Endpoint) -> None:
     try:
         end(endpoint)
     except OSError as error:
-        warnings.warn(f"{endpoint!r} is not fully taken down: {error}", RuntimeWarning, stacklevel=4)
+        message = f"{endpoint!r} is not fully taken down: {error}"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def _require_privileges() -> None:

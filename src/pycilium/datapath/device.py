@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pycilium.datapath.wire import Address
 from pycilium.errors import KernelError
 from pycilium.net import LinkInfo, NetNS, addresses, links, neighbours, routes, sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pycilium.datapath.wire import Address
 
 GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
 _ENODEV = 19

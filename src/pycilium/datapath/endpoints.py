@@ -9,7 +9,6 @@ what fails on the way is taken back whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ from pycilium.model import Labels
 from pycilium.net import NetNS, links
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pycilium.datapath.core import Core
     from pycilium.datapath.device import Device
     from pycilium.datapath.identities import Identities
@@ -67,7 +68,7 @@ class Endpoints:
             device, index = devices.create_pair(*pair)
             undo.callback(links.delete, device.ifindex, ns=self._core.node)
             endpoint = self._admit_device(
-                undo, number, name, own, parsed, device,
+                undo, number=number, name=name, own=own, labels=parsed, device=device,
                 netns=inside, ifname=ifname, created=True, owns_netns=owned,
             )  # fmt: skip
             devices.configure_inside(inside, index, device, ifname, own)
@@ -100,7 +101,7 @@ class Endpoints:
             if inside is not None:
                 undo.callback(_leave, inside, False)
             endpoint = self._admit_device(
-                undo, number, name, own, parsed, device,
+                undo, number=number, name=name, own=own, labels=parsed, device=device,
                 netns=inside, ifname=ifname, created=False, owns_netns=False,
             )  # fmt: skip
             undo.callback(devices.close_way, self._core.node, device, own)
@@ -236,12 +237,12 @@ class Endpoints:
     def _admit_device(
         self,
         undo: ExitStack,
+        *,
         number: int,
         name: str | None,
         own: tuple[Address, ...],
         labels: Labels,
         device: Device,
-        *,
         netns: NetNS | None,
         ifname: str,
         created: bool,
@@ -302,7 +303,7 @@ def _check_name(name: object) -> None:
 
 def _open(given: NetNSLike) -> NetNS:
     """A handle of our own: a namespace that was handed in stays open for its owner."""
-    return NetNS.open(f"/proc/self/fd/{given.fd}") if isinstance(given, NetNS) else NetNS.open(given)
+    return NetNS.open(f"/proc/self/fd/{given.fd}" if isinstance(given, NetNS) else given)
 
 
 def _leave(netns: NetNS, owned: bool) -> None:

@@ -120,9 +120,7 @@ class Flows:
         destination = address_of(event.dst.bytes, family)
         return Flow(
             time=event.time_ns / 1e9,
-            source=self._party(
-                source, 0 if icmp else be16(event.sport_be), event.src_identity
-            ),
+            source=self._party(source, 0 if icmp else be16(event.sport_be), event.src_identity),
             destination=self._party(
                 destination, 0 if icmp else be16(event.dport_be), event.dst_identity
             ),

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pycilium.errors import KernelError
 from pycilium.libbpf import Hook, Link, Object, Program, TcFilter, features
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pycilium.net import NetNS
 
 PROGRAMS = {Hook.RX: "from_endpoint", Hook.TX: "to_endpoint"}

@@ -76,7 +76,9 @@ class Identities:
     def read_node(self) -> None:
         """Look at the node's addresses anew; write() puts them into force."""
         found = addresses.list_all(ns=self._core.node)
-        self._node = frozenset(one.interface.ip for one in found)
+        self._node = frozenset(
+            one.interface.ip for one in found if not one.interface.ip.is_link_local
+        )
 
     def of(self, address: Address) -> Identity:
         """Who the ipcache says is behind an address: the longest prefix counts."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycilium.errors import ConflictError, MapFullError
-from pycilium.libbpf import Map
+
+if TYPE_CHECKING:
+    from pycilium.libbpf import Map
 
 _HEADER = struct.Struct("<4sIIII")  # magic, generation, bank, length, crc32
 _MAGIC = b"pcl1"
@@ -78,9 +80,7 @@ class Manifest:
         size = self._chunk_size
         chunks = [text[at : at + size].ljust(size, b"\0") for at in range(0, len(text), size)]
         if len(chunks) > self._bank_chunks:
-            raise MapFullError(
-                self._store.name, needed=len(chunks), used=0, size=self._bank_chunks
-            )
+            raise MapFullError(self._store.name, needed=len(chunks), used=0, size=self._bank_chunks)
         first = self._first(bank)
         keys = b"".join((first + i).to_bytes(4, "little") for i in range(len(chunks)))
         self._store.batch_update(keys, b"".join(chunks), len(chunks))

@@ -37,7 +37,8 @@ def create(where: Path) -> None:
     """Make the directories; ConflictError where a datapath lives there already."""
     if (where / "maps" / _MANIFEST).exists():
         raise ConflictError(
-            f"datapath {where.name} is pinned at {where}: Datapath.adopt({where.name!r}) takes it over"
+            f"datapath {where.name} is pinned at {where}: "
+            f"Datapath.adopt({where.name!r}) takes it over"
         )
     remove(where)
     for part in ("maps", "programs", "links"):
@@ -59,7 +60,8 @@ def open_object(spec: ObjectSpec, where: Path) -> Object:
     """What is pinned there; SpecError where there is nothing."""
     if not (where / "maps" / _MANIFEST).exists():
         pinned = sorted(one.name for one in where.parent.glob("*")) if where.parent.exists() else []
-        raise SpecError("name", where.name, f"one of {', '.join(pinned) or 'none: nothing is pinned'}")
+        allowed = f"one of {', '.join(pinned)}" if pinned else "a pinned datapath; there is none"
+        raise SpecError("name", where.name, allowed)
     names = [name for name, one in spec.maps.items() if not one.internal]
     maps: dict[str, Map] = {}
     programs: dict[str, Program] = {}

@@ -196,12 +196,11 @@ class Policies:
     def _compile(
         self, policies: tuple[Policy, ...], known: Mapping[int, Labels]
     ) -> dict[int, Pairs]:
-        allow_host = self._core.config.allow_host
+        host = self._core.config.allow_host
+        labels = self._identities.labels_of
         return {
-            identity: self.sets.encode(
-                resolve(policies, self._identities.labels_of(identity), known, allow_host=allow_host)
-            )
-            for identity in self.sets
+            one: self.sets.encode(resolve(policies, labels(one), known, allow_host=host))
+            for one in self.sets
         }
 
     def _delta(self, wanted: tuple[Policy, ...], then: Prefixes, sets: dict[int, Pairs]) -> Delta:

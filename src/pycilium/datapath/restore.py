@@ -65,7 +65,7 @@ def restore(datapath: Datapath, core: Core, content: dict[str, Any]) -> None:
 def _restore_endpoint(
     datapath: Datapath, core: Core, row: dict[str, Any], labels: dict[int, Labels]
 ) -> None:
-    value = core.maps["pcl_endpoints"].get(row["ifindex"])
+    value: Any = core.maps["pcl_endpoints"].get(row["ifindex"])
     device = _living_device(core, row, value)
     if device is None:
         _clear_away(core, row)

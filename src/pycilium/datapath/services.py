@@ -118,7 +118,11 @@ class Services:
             (_key(frontend), {"id": row.id, "first": row.first, "count": row.count})
             for frontend, row in changes.services.items()
         ]
-        tables = (list(backends.items()), list(changes.slots), services)
+        tables: tuple[list[tuple[Any, Any]], ...] = (
+            list(backends.items()),
+            list(changes.slots),
+            services,
+        )
         return {name: self._encode(name, rows) for name, rows in zip(_MAPS, tables, strict=True)}
 
     def _encode(self, name: str, rows: list[tuple[Any, Any]]) -> Rows:
@@ -163,5 +167,3 @@ def _key(frontend: Frontend) -> dict[str, Any]:
 
 def _backend(row: Any) -> Backend:
     return Backend(address_of(row.addr.bytes, row.family), be16(row.port_be))
-
-
