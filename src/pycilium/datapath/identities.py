@@ -7,6 +7,7 @@ node's own addresses (host), and every prefix that a policy names.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pycilium.net import addresses
 from pycilium.policy import prefix_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from pycilium.datapath.core import Core
 
@@ -54,6 +55,21 @@ class Identities:
         """One user less; without any the number is free again."""
         self._allocator.release(identity.labels)
 
+    @contextmanager
+    def trial(self) -> Iterator[Callable[[], None]]:
+        """Numbers that are taken inside are given back, unless the yielded function is called."""
+        kept = self._allocator
+        self._allocator = trial = kept.copy()
+
+        def keep() -> None:
+            nonlocal kept
+            kept = trial
+
+        try:
+            yield keep
+        finally:
+            self._allocator = kept
+
     def labels_of(self, number: int) -> Labels:
         """The labels behind a number, none if it is unknown."""
         return self._allocator.get(number).labels
@@ -89,7 +105,8 @@ class Identities:
 
     def resolve(self, wanted: Collection[Network]) -> dict[Network, Identity]:
         """Identities for prefixes, each one use more; give them back with release_prefixes()."""
-        return {one: self.acquire(labels) for one, labels in prefix_labels(wanted).items()}
+        named = sorted(prefix_labels(wanted).items(), key=lambda item: (item[0].version, item[0]))
+        return {network: self.acquire(labels) for network, labels in named}
 
     def release_prefixes(self, prefixes: dict[Network, Identity]) -> None:
         """The opposite of resolve()."""

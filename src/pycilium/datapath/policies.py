@@ -73,9 +73,8 @@ class Policies:
         wanted = _checked(desired)
         with self._core.lock:
             self._core.require_open()
-            plan = self._plan(wanted)
-            self._give_back(plan)
-            return plan.delta
+            with self._identities.trial():
+                return self._plan(wanted).delta
 
     def apply(self, desired: Desired) -> Delta:
         """Make these the policies in force, all others gone; a second call writes nothing.
@@ -86,12 +85,10 @@ class Policies:
         with self._core.lock:
             self._core.require_open()
             self._identities.read_node()
-            plan = self._plan(wanted)
-            try:
+            with self._identities.trial() as keep:
+                plan = self._plan(wanted)
                 self._announce(plan.sets, wanted)
-            except BaseException:
-                self._give_back(plan)
-                raise
+                keep()
             self._carry_out(plan)
             self._core.save()
             return plan.delta
@@ -151,22 +148,10 @@ class Policies:
         prefixes = named_prefixes(wanted)
         between = self._identities.resolve(prefixes | set(self._identities.prefixes))
         then = self._identities.resolve(prefixes)
-        try:
-            for state in (between, then):
-                used = len(self._identities.pairs(state))
-                self._core.require_room("pcl_ipcache", 0, used)
-            visible = self._without_unused(between, then)
-            sets = self._compile(wanted, visible)
-            delta = self._delta(wanted, then, sets)
-        except BaseException:
-            self._identities.release_prefixes(between)
-            self._identities.release_prefixes(then)
-            raise
-        return _Plan(wanted, between, then, sets, delta)
-
-    def _give_back(self, plan: _Plan) -> None:
-        self._identities.release_prefixes(plan.between)
-        self._identities.release_prefixes(plan.then)
+        for state in (between, then):
+            self._core.require_room("pcl_ipcache", 0, len(self._identities.pairs(state)))
+        sets = self._compile(wanted, self._without_unused(between, then))
+        return _Plan(wanted, between, then, sets, self._delta(wanted, then, sets))
 
     def _carry_out(self, plan: _Plan) -> None:
         before = self._identities.prefixes
