@@ -300,6 +300,11 @@ struct pcl_config {
 	union pcl_addr hairpin_ipv6;
 };
 
+/* A piece of what user space must know of a pinned datapath. */
+struct pcl_manifest_chunk {
+	__u8 bytes[4096];
+};
+
 /* Names every type that user space reads and no map holds. */
 struct pcl_contract {
 	enum pcl_reason reason;
