@@ -24,8 +24,6 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from pycilium.libbpf import ObjectSpec
-
 from programs.lab import (
     ALLOW_ALL,
     DB,
@@ -42,6 +40,7 @@ from programs.lab import (
     Lab,
     web_frame,
 )
+from pycilium.libbpf import ObjectSpec
 
 pytestmark = pytest.mark.root
 SYN = TCP(sport=1000, dport=80, flags="S")
@@ -148,7 +147,9 @@ CASES = [
          ip4(frag=1, proto=6) / Raw(b"x" * 8)),
     Case("icmpv6 redirect", "PCL_DROP_ICMPV6",
          ip6(hlim=255) / ICMPv6ND_Redirect(tgt="fd00::1", dst="fd00::2")),
-    Case("icmpv6 report", "PCL_DROP_ICMPV6", ip6() / ICMPv6MLReport()),
+    Case("icmpv6 node information", "PCL_DROP_ICMPV6",
+         ip6(nh=58) / Raw(b"\x8b\0\0\0" + bytes(12))),
+    Case("multicast listener report", "PCL_DROP_NEIGHBOUR_NOISE", ip6() / ICMPv6MLReport()),
     Case("vlan", "PCL_DROP_VLAN", web_frame() / Dot1Q(vlan=5) / IP(src=WEB, dst=DB) / SYN),
     Case("ttl", "PCL_DROP_TTL", ip4(ttl=1) / SYN),
     Case("hop limit", "PCL_DROP_TTL", ip6(hlim=1) / SYN),

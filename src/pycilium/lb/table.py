@@ -165,7 +165,9 @@ class _Planner:
         added = [service for frontend, service in desired.items() if frontend not in old]
         count = len(old) - len(removed) + len(added)
         if count > self._sizes.services:
-            raise MapFullError("pcl_services", needed=len(added), used=len(old), size=self._sizes.services)
+            raise MapFullError(
+                "pcl_services", needed=len(added), used=len(old), size=self._sizes.services
+            )
         released = [b for f in removed for b in old[f].backends]
         released += [b for service in changed for b in old[service.frontend].backends]
         for service in (*changed, *added):
@@ -177,7 +179,12 @@ class _Planner:
         self._reuse_later()
         self.state.wanted = desired
         return Changes(
-            tuple(self._backends), tuple(self._slots), self._services, removed, len(added), len(changed)
+            tuple(self._backends),
+            tuple(self._slots),
+            self._services,
+            removed,
+            len(added),
+            len(changed),
         )
 
     def _write(self, service: ServiceLB) -> None:
@@ -230,7 +237,7 @@ class _Planner:
             self.state.free_backends.append(index)
 
     def _allocate_slots(self, count: int) -> int:
-        """Never used ones first, then the run that has been free for longest and is large enough."""
+        """Never used ones first, then the run that is large enough and longest free."""
         if count == 0:
             return 0
         state = self.state

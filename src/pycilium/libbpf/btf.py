@@ -127,7 +127,10 @@ class Btf:
     def enum(self, name: str) -> type[enum.IntEnum]:
         """A Python enum with the names and values of a C one."""
         found = self.by_name[Kind.ENUM, name]
-        return enum.IntEnum(name, [(member.name, member.offset) for member in found.members])
+        members = {member.name: member.offset for member in found.members}
+        make: Any = enum.IntEnum  # a name that is known at run time only
+        made: type[enum.IntEnum] = make(name, members)
+        return made
 
     def _make_codec(self, found: Type) -> Codec:
         if found.kind in (Kind.INT, Kind.ENUM, Kind.ENUM64, Kind.PTR):
