@@ -18,6 +18,7 @@ from pycilium.datapath.policies import Policies
 from pycilium.datapath.restore import manifest_of, restore
 from pycilium.datapath.rules import Rules
 from pycilium.datapath.services import Services
+from pycilium.datapath.twin import load_programs
 from pycilium.errors import PermissionDeniedError
 from pycilium.libbpf import Object, ObjectSpec, features
 from pycilium.net import NetNS
@@ -206,6 +207,21 @@ class Datapath:
     def object(self) -> Object:
         """The loaded programs and maps."""
         return self._core.object
+
+    def reload(self) -> None:
+        """Load the programs anew and put them in the place of the old, without a packet between.
+
+        Maps stay, so connections and policies do. Raises VerifierError and KernelError; where
+        it does, the old programs go on.
+        """
+        with self._core.lock:
+            self._core.require_open()
+            fresh = load_programs(self._core)
+            for endpoint in self.endpoints:
+                endpoint.replace_programs(self._core.node, fresh)
+            if self._core.pins is not None:
+                pins.repin_programs(fresh, self._core.pins)
+            self._core.replace_programs(fresh)
 
     def close(self) -> None:
         """Scoped: take everything down. Pinned: let go of it, the kernel goes on."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.device import Device
     from pycilium.datapath.endpoints import Endpoints
     from pycilium.datapath.hooks import Attachments
+    from pycilium.libbpf import Object
     from pycilium.model import Identity, Labels
     from pycilium.net import NetNS
 
@@ -81,6 +82,10 @@ class Endpoint:
     def address(self, family: int) -> Address | None:
         """Its address of family 4 or 6, if it has one."""
         return next((one for one in self.addresses if one.version == family), None)
+
+    def replace_programs(self, node: NetNS, loaded: Object) -> None:
+        """Programs of another load of the object, in one update of each hook."""
+        self._attachments.update(node, loaded)
 
     @property
     def namespace(self) -> NetNS:

@@ -56,6 +56,13 @@ def pin(loaded: Object, where: Path) -> None:
         loaded.maps[name].pin(where / "maps" / name)
 
 
+def repin_programs(loaded: Object, where: Path) -> None:
+    """Other programs under the same names; the links hold what runs, so nothing stops."""
+    for name, program in loaded.programs.items():
+        (where / "programs" / name).unlink(missing_ok=True)
+        program.pin(where / "programs" / name)
+
+
 def open_object(spec: ObjectSpec, where: Path) -> Object:
     """What is pinned there; SpecError where there is nothing."""
     if not (where / "maps" / _MANIFEST).exists():
