@@ -40,7 +40,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def leave_behind(node: NetNS, bpffs: Path) -> None:
     """A process that sets everything up and is killed."""
-    child = node.popen([sys.executable, "-c", _CHILD, str(bpffs)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    child = node.popen(
+        [sys.executable, "-c", _CHILD, str(bpffs)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert child.wait(30) == -signal.SIGKILL
 
 

@@ -78,7 +78,11 @@ def test_a_full_map_says_so(loaded: Object, name: str) -> None:
     size = table.max_entries
 
     def key(i: int) -> bytes:
-        return (32).to_bytes(4, "little") + i.to_bytes(4, "big") if name == "lpm" else i.to_bytes(8, "big")
+        return (
+            (32).to_bytes(4, "little") + i.to_bytes(4, "big")
+            if name == "lpm"
+            else i.to_bytes(8, "big")
+        )
 
     value = bytes(table.value_size)
     table.update([(key(i), value) for i in range(size)])

@@ -163,7 +163,9 @@ def test_clsact_filter(loaded: Object, node: NetNS) -> None:
         node.run(one.update, loaded.programs["classify"])
         shown = node.run(
             lambda: subprocess.run(
-                ["tc", "-j", "filter", "show", "dev", "one", "ingress"], capture_output=True, check=True
+                ["tc", "-j", "filter", "show", "dev", "one", "ingress"],
+                capture_output=True,
+                check=True,
             )
         )
         names = [f.get("options", {}).get("bpf_name", "") for f in json.loads(shown.stdout)]
@@ -201,5 +203,3 @@ def test_a_forked_child_keeps_no_link(loaded: Object, node: NetNS) -> None:
     finally:
         child.terminate()
         child.wait()
-
-

@@ -37,7 +37,11 @@ def test_enums_and_types_come_from_btf(spec: ObjectSpec) -> None:
         spec.types["nothing"]
 
 
-@given(st.integers(-(2**31), 2**31 - 1), st.tuples(*[st.integers(0, 2**64 - 1)] * 2), st.binary(max_size=4))
+@given(
+    st.integers(-(2**31), 2**31 - 1),
+    st.tuples(*[st.integers(0, 2**64 - 1)] * 2),
+    st.binary(max_size=4),
+)
 def test_codecs_round_trip(number: int, counts: tuple[int, int], word: bytes) -> None:
     codec = _value_codec()
     given_value = {"signed_number": number, "counts": counts, "word": word, "colour": 7}
@@ -110,7 +114,9 @@ def test_what_is_no_object(tmp_path: Path) -> None:
         ObjectSpec.bundled("nothing")
 
 
-@pytest.mark.parametrize("raw", [b"", b"\0" * 24, struct.pack("<HBBIIIII", 1, 1, 0, 24, 0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "raw", [b"", b"\0" * 24, struct.pack("<HBBIIIII", 1, 1, 0, 24, 0, 0, 0, 0)]
+)
 def test_what_is_no_btf(raw: bytes) -> None:
     with pytest.raises(SpecError):
         Btf(raw)

@@ -143,4 +143,3 @@ def _ends(bpffs: Path) -> dict[str, Any]:
     found = sorted(p.name for p in Path("/run/netns").iterdir() if "continuity" in p.name)
     web, db = (NetNS.open(name) for name in found)
     return {"web": _End(web, "10.1.0.10"), "db": _End(db, "10.1.0.20")}
-
