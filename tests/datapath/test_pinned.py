@@ -57,7 +57,7 @@ def test_adopted_datapath_is_the_one_that_was(node: NetNS, bpffs: Path) -> None:
         before = state(first)
         web, db = first.endpoints
         assert [str(one.identity) for one in (web, db)] == ["256 (app=web)", "257 (app=db)"]
-        assert [one.name for one in first.policies][0] == "allow app=web to app=db"
+        assert next(iter(first.policies)).name == "allow app=web to app=db"
         assert [one.name for one in first.services] == ["pg"]
         with listening(db, 5432):
             assert reaches(web, "10.1.0.20", 5432)

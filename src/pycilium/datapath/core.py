@@ -70,13 +70,6 @@ class Core:
         was_open, self._closed = not self._closed, True
         return was_open
 
-    def replace_programs(self, fresh: Object) -> None:
-        """Go on with other programs over the same maps."""
-        old = self.object
-        self.object = Object(old.name, dict(old.maps), dict(fresh.programs))
-        for program in old.programs.values():
-            program.close()
-
     def save(self) -> None:
         """Write the manifest, if this datapath keeps one and it would change."""
         if self.pins is not None:

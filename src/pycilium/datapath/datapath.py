@@ -18,7 +18,7 @@ from pycilium.datapath.policies import Policies
 from pycilium.datapath.restore import manifest_of, restore
 from pycilium.datapath.rules import Rules
 from pycilium.datapath.services import Services
-from pycilium.datapath.twin import load_programs
+from pycilium.datapath.twin import reload_programs
 from pycilium.errors import PermissionDeniedError
 from pycilium.libbpf import Object, ObjectSpec, features
 from pycilium.net import NetNS
@@ -182,6 +182,19 @@ class Datapath:
             self._core.require_open()
             return self._explainer.measure(source, destination, port, repeat)
 
+    def reload(self) -> None:
+        """Load the programs anew and switch every hook over, without a packet between."""
+        with self._core.lock:
+            self._core.require_open()
+            fresh = reload_programs(self._core)
+            for endpoint in self.endpoints:
+                endpoint.replace_programs(self._core.node, fresh)
+            if self._core.pins is not None:
+                pins.replace_programs(fresh, self._core.pins)
+            self._core.object, old = fresh, self._core.object
+            self._explainer.close()
+            old.close()
+
     def counters(self) -> dict[str, status.Counter]:
         """Packets and bytes by the names of enum pcl_reason; what never happened is absent."""
         self._core.require_open()
@@ -207,21 +220,6 @@ class Datapath:
     def object(self) -> Object:
         """The loaded programs and maps."""
         return self._core.object
-
-    def reload(self) -> None:
-        """Load the programs anew and put them in the place of the old, without a packet between.
-
-        Maps stay, so connections and policies do. Raises VerifierError and KernelError; where
-        it does, the old programs go on.
-        """
-        with self._core.lock:
-            self._core.require_open()
-            fresh = load_programs(self._core)
-            for endpoint in self.endpoints:
-                endpoint.replace_programs(self._core.node, fresh)
-            if self._core.pins is not None:
-                pins.repin_programs(fresh, self._core.pins)
-            self._core.replace_programs(fresh)
 
     def close(self) -> None:
         """Scoped: take everything down. Pinned: let go of it, the kernel goes on."""

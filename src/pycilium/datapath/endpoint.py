@@ -83,13 +83,9 @@ class Endpoint:
         """Its address of family 4 or 6, if it has one."""
         return next((one for one in self.addresses if one.version == family), None)
 
-    def replace_programs(self, node: NetNS, loaded: Object) -> None:
-        """Programs of another load of the object, in one update of each hook."""
-        self._attachments.update(node, loaded)
-
     @property
     def namespace(self) -> NetNS:
-        """Its namespace, to make sockets or start processes in; ClosedError where it is not held."""
+        """Its namespace, for sockets and processes; ClosedError where it is not held."""
         if self.netns is None:
             raise ClosedError(f"endpoint {self.name}: this process does not hold its namespace")
         return self.netns
@@ -109,6 +105,10 @@ class Endpoint:
     def remove(self) -> None:
         """Take it away; what is gone already is fine."""
         self._owner.remove(self, missing_ok=True)
+
+    def replace_programs(self, node: NetNS, loaded: Object) -> None:
+        """Switch both hooks over to another object's programs."""
+        self._attachments.update(node, loaded)
 
     def value(self) -> dict[str, Any]:
         """struct pcl_endpoint."""

@@ -56,11 +56,13 @@ def pin(loaded: Object, where: Path) -> None:
         loaded.maps[name].pin(where / "maps" / name)
 
 
-def repin_programs(loaded: Object, where: Path) -> None:
-    """Other programs under the same names; the links hold what runs, so nothing stops."""
+def replace_programs(loaded: Object, where: Path) -> None:
+    """Pin other programs in place of the old, each in one step."""
     for name, program in loaded.programs.items():
-        (where / "programs" / name).unlink(missing_ok=True)
-        program.pin(where / "programs" / name)
+        fresh = where / "programs" / f"{name}_new"
+        fresh.unlink(missing_ok=True)
+        program.pin(fresh)
+        fresh.rename(where / "programs" / name)
 
 
 def open_object(spec: ObjectSpec, where: Path) -> Object:

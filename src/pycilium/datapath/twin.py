@@ -89,15 +89,11 @@ def load_copy(core: Core, *, trace: bool) -> Object:
     )
 
 
-def load_programs(core: Core) -> Object:
-    """The programs anew over all the maps that there are; the maps' extra handles are closed."""
-    maps = {name: one for name, one in core.maps.items() if not name.endswith(".rodata")}
-    fresh = core.spec.load(
+def reload_programs(core: Core) -> Object:
+    """The programs anew over every map of the datapath."""
+    shared = {name: one for name, one in core.maps.items() if "." not in name}
+    return core.spec.load(
         variables=core.config.variables(),
-        max_entries={name: one.max_entries for name, one in maps.items()},
-        reuse=maps,
-        disable_maps=() if "pcl_manifest" in maps else ("pcl_manifest",),
+        reuse=shared,
+        disable_maps=() if core.pins else ("pcl_manifest",),
     )
-    for one in fresh.maps.values():
-        one.close()
-    return fresh
