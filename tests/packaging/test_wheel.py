@@ -43,7 +43,15 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     where = tmp_path_factory.mktemp("wheels")
     bin_path = Path(sys.executable).parent
     env = {**os.environ, "PATH": f"{bin_path}:{os.environ['PATH']}"}
-    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(where / "raw")]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--wheel",
+        "--outdir",
+        str(where / "raw"),
+    ]
     subprocess.run([*build, str(ROOT)], check=True, capture_output=True, env=env)
     (raw,) = (where / "raw").glob("*.whl")
     repair = [str(bin_path / "auditwheel"), "repair", "-w", str(where / "repaired"), str(raw)]

@@ -89,6 +89,18 @@ def test_a_policy_that_still_allows_keeps_replies(lab: Lab) -> None:
     assert lab.send(to_web(tcp("SA", 80, 1000)), device=lab.db).action == REDIRECT
 
 
+def test_protocols_do_not_share_an_entry(lab: Lab) -> None:
+    lab.send(to_db(tcp("S")))
+    lab.set_policy(2, ())
+    lab.set_policy(1, ONE_WAY_WEB)
+    datagram = to_db(UDP(sport=1000, dport=80) / Raw(b"x"))
+    assert lab.send(datagram).reason == lab.reasons.PCL_DROP_POLICY
+    lab.set_policy(1, ALLOW_ALL)
+    lab.set_policy(2, ONE_WAY_DB)
+    lab.send(to_db(tcp("S")))
+    assert lab.send(datagram).reason == lab.reasons.PCL_DROP_POLICY
+
+
 def test_reset_opens_nothing(lab: Lab) -> None:
     assert lab.send(to_db(tcp("R"))).action == REDIRECT
     assert len(lab.maps["pcl_ct4"]) == 0
