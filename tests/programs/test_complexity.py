@@ -34,7 +34,7 @@ def measured(spec: ObjectSpec) -> dict[str, int]:
 
 
 def test_no_program_grows_unseen(endpoint_spec: ObjectSpec) -> None:
-    """PYCILIUM_UPDATE_GOLDEN=1 writes the file anew; other kernels and compilers differ a little."""
+    """PYCILIUM_UPDATE_GOLDEN=1 writes the file anew; kernels and compilers differ a little."""
     now = measured(endpoint_spec)
     if os.environ.get("PYCILIUM_UPDATE_GOLDEN"):
         GOLDEN.write_text("".join(f"{count:8} {name}\n" for name, count in now.items()))
