@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What connects a client to a service: plain routes, kube-proxy's rules, pycilium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from benchmarks import command, kubeproxy, pods
+from benchmarks.load import Path, server
+from benchmarks.node import Node
+from pycilium import Policy
+
+TARGET = (pods.SERVER, pods.PORT)
+
+Rules = Callable[[pods.Pods, list[kubeproxy.Service]], None]
+
+POLICY = f"""
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata:
+  name: server
+spec:
+  endpointSelector:
+    matchLabels:
+      app: server
+  ingress:
+  - fromEndpoints:
+    - matchLabels:
+        app: client
+    toPorts:
+    - ports:
+      - port: "{pods.PORT}"
+        protocol: TCP
+"""
+
+
+@contextmanager
+def plain() -> Iterator[Path]:
+    """Routed veth without rules, straight to the server: the limit."""
+    with pods.routed() as between, server(between.server, pods.PORT):
+        yield Path("plain routed veth", between.client, *TARGET)
+
+
+@contextmanager
+def ruled(name: str, rules: Rules, count: int) -> Iterator[Path]:
+    """The same veths and routes, with `count` services in the node's rules."""
+    wanted = kubeproxy.services(count, TARGET)
+    with pods.routed() as between, server(between.server, pods.PORT):
+        rules(between, wanted)
+        yield Path(name, between.client, wanted[-1].address, wanted[-1].port)
+
+
+@contextmanager
+def pycilium(name: str, count: int) -> Iterator[Path]:
+    """Endpoints of pycilium, with `count` services and a policy for the server."""
+    wanted = kubeproxy.services(count, TARGET)
+    with pods.unconnected() as between, Node.open(between.node) as node:
+        node.endpoint(pods.CLIENT, "client", between.client)
+        node.endpoint(pods.SERVER, "server", between.server)
+        node.apply_policies([Policy.from_yaml(POLICY)])
+        node.apply_services(wanted)
+        with server(between.server, pods.PORT):
+            yield Path(name, between.client, wanted[-1].address, wanted[-1].port)
+
+
+def iptables_legacy(between: pods.Pods, wanted: list[kubeproxy.Service]) -> None:
+    command.feed(between.node, command.IPTABLES_LEGACY, kubeproxy.iptables_rules(wanted))
+
+
+def iptables_nft(between: pods.Pods, wanted: list[kubeproxy.Service]) -> None:
+    command.feed(between.node, command.IPTABLES_NFT, kubeproxy.iptables_rules(wanted))
+
+
+def nftables(between: pods.Pods, wanted: list[kubeproxy.Service]) -> None:
+    for batch in kubeproxy.nftables_batches(wanted):
+        command.feed(between.node, command.NFTABLES, batch)
