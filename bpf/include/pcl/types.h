@@ -51,6 +51,7 @@ enum pcl_file {
 	PCL_FILE_SERVICE,
 	PCL_FILE_REWRITE,
 	PCL_FILE_NEIGHBOUR,
+	PCL_FILE_CONNECTION,
 	PCL_FILE_ICMP,
 	PCL_FILE_FORWARD,
 };
@@ -214,6 +215,8 @@ struct pcl_fragment_key {
 struct pcl_fragment_value {
 	__be16 sport_be;
 	__be16 dport_be;
+	__be16 policy_port_be;
+	__u16 pad;
 };
 
 struct pcl_counter {
@@ -275,10 +278,16 @@ struct pcl_trace_record {
 	union pcl_addr addr;
 };
 
+enum pcl_events_level {
+	PCL_EVENTS_NONE = 0,
+	PCL_EVENTS_DROPS = 1,
+	PCL_EVENTS_VERDICTS = 2, /* drops and verdicts */
+};
+
 /* The .rodata configuration of one loaded object; false features cost no instruction. */
 struct pcl_config {
 	__u32 trace;	   /* write pcl_trace and leave live state alone */
-	__u32 events;	   /* 0 none, 1 drops, 2 drops and verdicts */
+	__u32 events;	   /* enum pcl_events_level */
 	__u32 ipv4;
 	__u32 ipv6;
 	__u32 services;
@@ -288,6 +297,23 @@ struct pcl_config {
 	__u32 other_timeout;	   /* jiffies */
 	__be32 hairpin_ipv4;	   /* source that a client sees when it is its own backend */
 	union pcl_addr hairpin_ipv6;
+};
+
+/* Names every type that user space reads and no map holds. */
+struct pcl_contract {
+	enum pcl_reason reason;
+	enum pcl_file file;
+	enum pcl_direction direction;
+	enum pcl_policy_verdict policy_verdict;
+	enum pcl_limits limits;
+	enum pcl_ct_flags ct_flags;
+	enum pcl_event_kind event_kind;
+	enum pcl_events_level events_level;
+	enum pcl_step step;
+	struct pcl_policy_key policy_key;
+	struct pcl_policy_value policy_value;
+	struct pcl_event event;
+	struct pcl_trace_record trace_record;
 };
 
 #endif /* PCL_TYPES_H */

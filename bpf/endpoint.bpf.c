@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The two programs on the host's side of every endpoint's device:
+ *   from_endpoint  rx: what the endpoint sends
+ *   to_endpoint    tx: what the host's stack sends to the endpoint
+ * Between two local endpoints only the first one runs: it decides for both.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "pcl/config.h"
+#include "pcl/connection.h"
+#include "pcl/event.h"
+#include "pcl/icmp.h"
+#include "pcl/maps.h"
+#include "pcl/neighbour.h"
+#include "pcl/packet.h"
+#include "pcl/parse.h"
+#include "pcl/trace.h"
+
+#undef PCL_FILE
+#define PCL_FILE PCL_FILE_ENDPOINT
+
+/* Nothing is dropped anywhere else: the reason is counted and, if wanted, told. */
+__noinline int pcl_drop(struct __sk_buff *skb, const struct pcl_packet *packet, int family,
+			int code)
+{
+	if (!packet)
+		return TC_ACT_SHOT;
+	pcl_count(skb, PCL_DROP_REASON(code));
+	pcl_trace_step(PCL_STEP_VERDICT, PCL_DROP_REASON(code), PCL_DROP_FILE(code),
+		       PCL_DROP_LINE(code), 0);
+	if (pcl_config.events >= PCL_EVENTS_DROPS)
+		pcl_emit(skb, packet, family, PCL_EVENT_DROP, code);
+	return TC_ACT_SHOT;
+}
+
+__noinline int pcl_tell(struct __sk_buff *skb, const struct pcl_packet *packet, int family)
+{
+	if (packet)
+		pcl_emit(skb, packet, family, PCL_EVENT_VERDICT, 0);
+	return 0;
+}
+
+static __always_inline int pcl_finish(struct __sk_buff *skb, const struct pcl_packet *packet,
+				      const enum pcl_hook hook, const int family, int outcome)
+{
+	__u32 reason = PCL_FORWARDED;
+
+	if (outcome < 0) {
+		pcl_drop(skb, packet, family, outcome);
+		return TC_ACT_SHOT;
+	}
+	if (outcome == PCL_PASS && hook == PCL_HOOK_RX)
+		reason = PCL_TO_STACK;
+	else if (outcome == PCL_ANSWERED)
+		reason = PCL_NEIGHBOUR_REPLY;
+	pcl_count(skb, reason);
+	pcl_trace_step(PCL_STEP_VERDICT, reason, 0, 0, 0);
+	if (pcl_config.events >= PCL_EVENTS_VERDICTS && packet->decided)
+		pcl_tell(skb, packet, family);
+	/* TC_ACT_UNSPEC: other programs on the hook have their turn. */
+	return outcome == PCL_PASS ? TC_ACT_UNSPEC : TC_ACT_REDIRECT;
+}
+
+static __always_inline int pcl_handle_ip(struct __sk_buff *skb, struct pcl_packet *packet,
+					 const enum pcl_hook hook, const int family)
+{
+	int result;
+
+	if (!(family == 4 ? pcl_config.ipv4 : pcl_config.ipv6))
+		return PCL_DROP(PCL_DROP_L3_PROTOCOL);
+	if (family == 6 && hook == PCL_HOOK_RX) {
+		result = pcl_handle_ndp(skb);
+		if (result)
+			return result;
+	}
+	result = pcl_parse(skb, packet, family);
+	pcl_trace_at(PCL_STEP_PARSE, packet->tuple.protocol, bpf_ntohs(packet->tuple.sport_be),
+		     bpf_ntohs(packet->policy_port_be), result < 0, &packet->tuple.dst);
+	if (result)
+		return result;
+	if (packet->icmp_error)
+		return PCL_SLOW_CALL(pcl_icmp_error, hook, family, skb, packet);
+	return pcl_connection(skb, packet, hook, family);
+}
+
+static __always_inline int pcl_handle(struct __sk_buff *skb, const enum pcl_hook hook,
+				      const int family)
+{
+	struct pcl_packet packet = {};
+	int outcome = pcl_handle_ip(skb, &packet, hook, family);
+
+	return pcl_finish(skb, &packet, hook, family, outcome);
+}
+
+static __always_inline int pcl_other(struct __sk_buff *skb, const enum pcl_hook hook,
+				     int outcome)
+{
+	struct pcl_packet packet = {};
+
+	return pcl_finish(skb, &packet, hook, 0, outcome);
+}
+
+SEC("tc")
+int from_endpoint(struct __sk_buff *skb)
+{
+	if (skb->vlan_present)
+		return pcl_other(skb, PCL_HOOK_RX, PCL_DROP(PCL_DROP_VLAN));
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return pcl_handle(skb, PCL_HOOK_RX, 4);
+	case bpf_htons(ETH_P_IPV6):
+		return pcl_handle(skb, PCL_HOOK_RX, 6);
+	case bpf_htons(ETH_P_ARP):
+		return pcl_other(skb, PCL_HOOK_RX, pcl_handle_arp(skb));
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		return pcl_other(skb, PCL_HOOK_RX, PCL_DROP(PCL_DROP_VLAN));
+	default:
+		return pcl_other(skb, PCL_HOOK_RX, PCL_DROP(PCL_DROP_L3_PROTOCOL));
+	}
+}
+
+static __always_inline bool pcl_is_host_ndp(struct __sk_buff *skb)
+{
+	struct pcl_ndp_frame *frame = pcl_data(skb);
+
+	if ((void *)frame + sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + 1 > pcl_data_end(skb))
+		return false;
+	return frame->ip.nexthdr == IPPROTO_ICMPV6 &&
+	       frame->ndp.type >= PCL_NDP_ROUTER_SOLICITATION &&
+	       frame->ndp.type <= PCL_NDP_REDIRECT;
+}
+
+/* The host's own ARP and NDP pass: it is the endpoint's gateway. */
+SEC("tc")
+int to_endpoint(struct __sk_buff *skb)
+{
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return pcl_handle(skb, PCL_HOOK_TX, 4);
+	case bpf_htons(ETH_P_IPV6):
+		if (pcl_is_host_ndp(skb))
+			return pcl_other(skb, PCL_HOOK_TX, PCL_PASS);
+		return pcl_handle(skb, PCL_HOOK_TX, 6);
+	case bpf_htons(ETH_P_ARP):
+		return pcl_other(skb, PCL_HOOK_TX, PCL_PASS);
+	default:
+		return pcl_other(skb, PCL_HOOK_TX, PCL_DROP(PCL_DROP_L3_PROTOCOL));
+	}
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

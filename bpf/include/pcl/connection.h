@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A packet of a known connection, of one that must be decided anew, and of a new one.
+ *
+ * A known packet costs one lookup: its entry holds the devices and MACs of both sides, so it
+ * also proves that the sender is who it was when the verdict was made.
+ */
+#ifndef PCL_CONNECTION_H
+#define PCL_CONNECTION_H
+
+#include "pcl/conntrack.h"
+#include "pcl/forward.h"
+#include "pcl/policy.h"
+#include "pcl/rewrite.h"
+#include "pcl/service.h"
+
+#undef PCL_FILE
+#define PCL_FILE PCL_FILE_CONNECTION
+
+static __always_inline bool pcl_side_is_current(const struct pcl_side *side)
+{
+	return side->epoch == pcl_epoch(side->slot);
+}
+
+/* The device that this side's packets come from is the one at hand, and so is its MAC. */
+static __always_inline bool pcl_side_sent(const struct pcl_side *side, struct __sk_buff *skb,
+					  const enum pcl_hook hook)
+{
+	const struct ethhdr *eth = pcl_data(skb);
+
+	if (hook == PCL_HOOK_TX)
+		return side->ifindex == 0;
+	if ((void *)(eth + 1) > pcl_data_end(skb))
+		return false;
+	return side->ifindex == skb->ifindex && pcl_mac_equal(eth->h_source, side->mac);
+}
+
+/* A packet that an ICMP error quotes: where it lies, and its ends as it was sent. */
+struct pcl_quote {
+	struct pcl_packet packet;
+	__u32 l3_offset;
+};
+
+/* What is too large for the stack and not needed on the fast path. */
+struct pcl_scratch {
+	struct pcl_ct_entry entry;
+	struct pcl_rewrite rewrite;
+	struct pcl_tuple tuple;
+	struct pcl_quote quote;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct pcl_scratch);
+	__uint(max_entries, 1);
+} pcl_scratches SEC(".maps");
+
+static __always_inline struct pcl_scratch *pcl_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&pcl_scratches, &zero);
+}
+
+/* The entry, whether it still holds for this packet, and who sent it. */
+struct pcl_match {
+	struct pcl_ct_entry *entry;
+	bool from_opener;
+};
+
+static __always_inline int pcl_match(struct __sk_buff *skb, const struct pcl_packet *packet,
+				     const enum pcl_hook hook, const int family,
+				     struct pcl_match *match)
+{
+	struct pcl_ct_entry *entry;
+	__u32 flags;
+
+	entry = pcl_ct_find(&packet->tuple, family, &match->from_opener);
+	if (!entry)
+		return PCL_UNKNOWN;
+	match->entry = entry;
+	flags = entry->flags;
+	if (pcl_ct_expired(entry, packet->tuple.protocol))
+		return PCL_UNKNOWN;
+	if (!pcl_side_sent(&entry->sides[!match->from_opener], skb, hook))
+		return PCL_UNKNOWN;
+	if (hook == PCL_HOOK_TX && entry->sides[match->from_opener].ifindex != skb->ifindex)
+		return PCL_UNKNOWN;
+	if (pcl_is_syn(packet)) {
+		/* A port used again, or a direct connection on a translated one's tuple. */
+		if (flags & (PCL_CT_CLOSING_OPENER | PCL_CT_CLOSING_RESPONDER))
+			return PCL_UNKNOWN;
+		if (flags & PCL_CT_TRANSLATED && match->from_opener == !(flags & PCL_CT_FRONT))
+			return PCL_UNKNOWN;
+	}
+	if (!pcl_side_is_current(&entry->sides[0]) || !pcl_side_is_current(&entry->sides[1]))
+		return PCL_STALE;
+	return PCL_OK;
+}
+
+/* Along an entry whose verdict holds. */
+static __always_inline int pcl_follow(struct __sk_buff *skb, const struct pcl_packet *packet,
+				      struct pcl_ct_entry *entry, bool from_opener,
+				      const enum pcl_hook hook, const int family)
+{
+	const struct pcl_side *to = &entry->sides[from_opener];
+	__u32 peer = from_opener ? PCL_CT_PEER_RESPONDER : PCL_CT_PEER_OPENER;
+	struct pcl_rewrite rewrite;
+	int result;
+
+	pcl_fragment_remember(packet, family);
+	if (pcl_config.services && entry->flags & PCL_CT_TRANSLATED) {
+		result = pcl_translate(entry, packet, from_opener, family, &rewrite);
+		if (result)
+			return result;
+		result = pcl_rewrite(skb, packet, &rewrite, family);
+		if (result)
+			return result;
+	}
+	return pcl_forward(skb, to, entry->flags & peer, hook, family);
+}
+
+/* Fills a side from the address that it has now; a packet from the stack has no device. */
+static __always_inline void pcl_resolve_side(struct pcl_ct_entry *entry, const int index,
+					     const union pcl_addr *addr, const int family,
+					     bool through_stack)
+{
+	const __u32 peer = index ? PCL_CT_PEER_RESPONDER : PCL_CT_PEER_OPENER;
+	struct pcl_side *side = &entry->sides[index];
+	const struct pcl_endpoint *endpoint = NULL;
+	__u32 ifindex = 0;
+
+	entry->flags &= ~peer;
+	if (!through_stack)
+		endpoint = pcl_endpoint_of(addr, family, &ifindex);
+	if (endpoint) {
+		pcl_local_side(side, ifindex, endpoint);
+		entry->flags |= endpoint->peer_redirect ? peer : 0;
+	} else {
+		pcl_stack_side(side, addr, family);
+	}
+	pcl_trace_step(index ? PCL_STEP_DESTINATION : PCL_STEP_SOURCE, side->identity,
+		       endpoint ? endpoint->id : 0, side->slot, 0);
+}
+
+static __always_inline void pcl_note_decision(struct pcl_packet *packet,
+					      const struct pcl_ct_entry *entry, bool from_opener)
+{
+	packet->src_identity = entry->sides[!from_opener].identity;
+	packet->dst_identity = entry->sides[from_opener].identity;
+	packet->egress_rule = entry->sides[0].rule;
+	packet->ingress_rule = entry->sides[1].rule;
+	packet->service = entry->service;
+	if (entry->flags & PCL_CT_TRANSLATED) {
+		packet->backend = entry->backend;
+		packet->backend_port_be = entry->backend_port_be;
+	}
+}
+
+/*
+ * A verdict whose epochs have passed. The connection keeps its opener, so a reply is judged
+ * by the rules that let the connection open: what is revoked stops in both directions.
+ */
+static __always_inline int pcl_decide_anew(struct __sk_buff *skb, struct pcl_packet *packet,
+					   const enum pcl_hook hook, const int family)
+{
+	struct pcl_scratch *scratch = pcl_scratch();
+	struct pcl_ct_entry *entry, *fresh;
+	bool from_opener = false, hairpin;
+	const union pcl_addr *opener, *responder;
+	__be16 port_be;
+	int result;
+
+	entry = pcl_ct_find(&packet->tuple, family, &from_opener);
+	if (!scratch || !entry)
+		return PCL_DROP(PCL_DROP_CT_CREATE);
+	fresh = &scratch->entry;
+	*fresh = *entry;
+	hairpin = fresh->flags & PCL_CT_HAIRPIN;
+	opener = from_opener ? &packet->tuple.src : &packet->tuple.dst;
+	responder = from_opener ? &packet->tuple.dst : &packet->tuple.src;
+	port_be = from_opener ? packet->tuple.dport_be : packet->tuple.sport_be;
+	if (packet->tuple.protocol == IPPROTO_ICMP || packet->tuple.protocol == IPPROTO_ICMPV6)
+		port_be = bpf_htons(family == 4 ? ICMP_ECHO : ICMPV6_ECHO_REQUEST);
+	if (fresh->flags & PCL_CT_TRANSLATED) {
+		responder = &fresh->backend;
+		port_be = fresh->backend_port_be;
+	}
+	if (hairpin)
+		opener = &fresh->backend;
+	pcl_resolve_side(fresh, 0, opener, family, !fresh->sides[0].ifindex);
+	pcl_resolve_side(fresh, 1, responder, family, false);
+	result = hairpin ? PCL_OK : pcl_policy_decide(fresh, packet->tuple.protocol, port_be);
+	pcl_note_decision(packet, fresh, from_opener);
+	packet->decided = true;
+	if (result)
+		return result;
+	/* An endpoint that moved to another device is not the sender any more. */
+	if (fresh->sides[0].ifindex != entry->sides[0].ifindex ||
+	    fresh->sides[1].ifindex != entry->sides[1].ifindex)
+		return PCL_DROP(PCL_DROP_WRONG_DEVICE);
+	entry->sides[0] = fresh->sides[0];
+	entry->sides[1] = fresh->sides[1];
+	return pcl_follow(skb, packet, entry, from_opener, hook, family);
+}
+
+/* An endpoint sends with its own MAC and its own address, or not at all. */
+static __always_inline int pcl_check_sender(struct __sk_buff *skb,
+					    const struct pcl_packet *packet, const int family)
+{
+	const struct ethhdr *eth = pcl_data(skb);
+	const struct pcl_endpoint *endpoint;
+	__u32 ifindex = skb->ifindex;
+
+	endpoint = bpf_map_lookup_elem(&pcl_endpoints, &ifindex);
+	if (!endpoint)
+		return PCL_DROP(PCL_DROP_ENDPOINT_UNKNOWN);
+	if ((void *)(eth + 1) > pcl_data_end(skb))
+		return PCL_DROP(PCL_DROP_INVALID);
+	if (!pcl_mac_equal(eth->h_source, endpoint->mac))
+		return PCL_DROP(PCL_DROP_SOURCE_MAC);
+	if (family == 4 ? endpoint->ipv4 != packet->tuple.src.v4 || !endpoint->ipv4
+			: !pcl_addr_equal(&endpoint->ipv6, &packet->tuple.src, 6) ||
+				  !(endpoint->ipv6.quads[0] | endpoint->ipv6.quads[1]))
+		return PCL_DROP(PCL_DROP_SOURCE_IP);
+	return PCL_OK;
+}
+
+/* The device is that of the destination, and its endpoint is known. */
+static __always_inline int pcl_check_receiver(struct __sk_buff *skb,
+					      const struct pcl_packet *packet, const int family)
+{
+	__u32 ifindex = 0, device = skb->ifindex;
+
+	if (!bpf_map_lookup_elem(&pcl_endpoints, &device))
+		return PCL_DROP(PCL_DROP_ENDPOINT_UNKNOWN);
+	if (!pcl_endpoint_of(&packet->tuple.dst, family, &ifindex) || ifindex != device)
+		return PCL_DROP(PCL_DROP_WRONG_DEVICE);
+	return PCL_OK;
+}
+
+static __always_inline bool pcl_is_multicast(const union pcl_addr *addr, const int family)
+{
+	if (family == 4)
+		return (addr->bytes[0] & 0xf0) == 0xe0 || addr->v4 == 0xffffffff;
+	return addr->bytes[0] == 0xff;
+}
+
+/* The two entries of a translated connection, the back one first: a reply must find it. */
+static __always_inline int pcl_create_translated(struct pcl_packet *packet, const int family,
+						 struct pcl_scratch *scratch)
+{
+	struct pcl_rewrite *rewrite = &scratch->rewrite;
+	struct pcl_ct_entry *entry = &scratch->entry;
+	struct pcl_tuple *tuple = &scratch->tuple;
+	int result;
+
+	entry->flags |= PCL_CT_FRONT;
+	result = pcl_translate(entry, packet, true, family, rewrite);
+	if (result)
+		return result;
+	tuple->src = rewrite->src;
+	tuple->dst = rewrite->dst;
+	tuple->sport_be = rewrite->sport_be;
+	tuple->dport_be = rewrite->dport_be;
+	tuple->protocol = packet->tuple.protocol;
+	entry->flags &= ~PCL_CT_FRONT;
+	result = pcl_ct_create(tuple, family, entry);
+	if (result)
+		return result;
+	entry->flags |= PCL_CT_FRONT;
+	return pcl_ct_create(&packet->tuple, family, entry);
+}
+
+/* FIN and RST open nothing: they pass by policy and leave no entry. */
+static __always_inline int pcl_create(struct pcl_packet *packet, const int family,
+				      struct pcl_scratch *scratch)
+{
+	const struct pcl_ct_entry *entry = &scratch->entry;
+
+	if (packet->tuple.protocol == IPPROTO_TCP && packet->tcp_flags & (PCL_TCP_FIN | PCL_TCP_RST))
+		return entry->flags & PCL_CT_TRANSLATED ? PCL_DROP(PCL_DROP_INVALID) : PCL_OK;
+	if (pcl_config.services && entry->flags & PCL_CT_TRANSLATED)
+		return pcl_create_translated(packet, family, scratch);
+	return pcl_ct_create(&packet->tuple, family, &scratch->entry);
+}
+
+/* A service's packet: its backend becomes the responder. */
+static __always_inline int pcl_open_service(struct pcl_packet *packet, const int family,
+					    struct pcl_ct_entry *entry)
+{
+	struct pcl_backend *backend = NULL;
+	int result = pcl_service_select(packet, family, &backend);
+
+	if (result < 0)
+		return result;
+	if (!backend)
+		return PCL_OK;
+	entry->flags = PCL_CT_TRANSLATED;
+	entry->frontend = packet->tuple.dst;
+	entry->frontend_port_be = packet->tuple.dport_be;
+	entry->backend = backend->addr;
+	entry->backend_port_be = backend->port_be;
+	entry->service = packet->service;
+	if (pcl_addr_equal(&entry->backend, &packet->tuple.src, family))
+		entry->flags |= PCL_CT_HAIRPIN;
+	return PCL_OK;
+}
+
+static __always_inline int pcl_open_decide(struct pcl_packet *packet, const enum pcl_hook hook,
+					   const int family, struct pcl_ct_entry *entry)
+{
+	bool translated = entry->flags & PCL_CT_TRANSLATED;
+	const union pcl_addr *responder = translated ? &entry->backend : &packet->tuple.dst;
+	__be16 port_be = translated ? entry->backend_port_be : packet->policy_port_be;
+	int result = PCL_OK;
+
+	pcl_resolve_side(entry, 0, &packet->tuple.src, family, hook == PCL_HOOK_TX);
+	pcl_resolve_side(entry, 1, responder, family, false);
+	/* An endpoint may always reach itself through a service. */
+	if (!(entry->flags & PCL_CT_HAIRPIN))
+		result = pcl_policy_decide(entry, packet->tuple.protocol, port_be);
+	pcl_note_decision(packet, entry, true);
+	packet->decided = true;
+	return result;
+}
+
+static __always_inline int pcl_open(struct __sk_buff *skb, struct pcl_packet *packet,
+				    const enum pcl_hook hook, const int family)
+{
+	struct pcl_scratch *scratch = pcl_scratch();
+	int result;
+
+	if (!scratch)
+		return PCL_DROP(PCL_DROP_CT_CREATE);
+	result = hook == PCL_HOOK_RX ? pcl_check_sender(skb, packet, family)
+				     : pcl_check_receiver(skb, packet, family);
+	if (result)
+		return result;
+	if (pcl_is_multicast(&packet->tuple.dst, family))
+		return PCL_DROP(PCL_DROP_MULTICAST);
+	__builtin_memset(&scratch->entry, 0, sizeof(scratch->entry));
+	if (hook == PCL_HOOK_RX && pcl_config.services) {
+		result = pcl_open_service(packet, family, &scratch->entry);
+		if (result)
+			return result;
+	}
+	result = pcl_open_decide(packet, hook, family, &scratch->entry);
+	if (result)
+		return result;
+	result = pcl_create(packet, family, scratch);
+	if (result)
+		return result;
+	return pcl_follow(skb, packet, &scratch->entry, true, hook, family);
+}
+
+/*
+ * What is not the fast path is a global function for each hook and family: the verifier
+ * proves it once, whoever calls it, and its stack is not the fast path's.
+ */
+#define PCL_SLOW(function, name, hook, family)                                                     \
+	__noinline int function##_##name(struct __sk_buff *skb, struct pcl_packet *packet)         \
+	{                                                                                          \
+		if (!packet)                                                                       \
+			return PCL_DROP(PCL_DROP_INVALID);                                         \
+		return function(skb, packet, hook, family);                                        \
+	}
+
+#define PCL_SLOW_EACH(function)                                                                    \
+	PCL_SLOW(function, rx4, PCL_HOOK_RX, 4)                                                    \
+	PCL_SLOW(function, rx6, PCL_HOOK_RX, 6)                                                    \
+	PCL_SLOW(function, tx4, PCL_HOOK_TX, 4)                                                    \
+	PCL_SLOW(function, tx6, PCL_HOOK_TX, 6)
+
+PCL_SLOW_EACH(pcl_open)
+PCL_SLOW_EACH(pcl_decide_anew)
+
+#define PCL_SLOW_CALL(function, hook, family, ...)                                             \
+	((hook) == PCL_HOOK_RX                                                                     \
+		 ? ((family) == 4 ? function##_rx4(__VA_ARGS__) : function##_rx6(__VA_ARGS__))         \
+		 : ((family) == 4 ? function##_tx4(__VA_ARGS__) : function##_tx6(__VA_ARGS__)))
+
+static __always_inline int pcl_connection(struct __sk_buff *skb, struct pcl_packet *packet,
+					  const enum pcl_hook hook, const int family)
+{
+	struct pcl_match match = {};
+	int result = pcl_match(skb, packet, hook, family, &match);
+
+	pcl_trace_step(PCL_STEP_CT, result == PCL_OK ? 1 : result == PCL_STALE ? 2 : 0, 0, 0, 0);
+	/* verifier: it cannot know that a match has an entry. */
+	if (result == PCL_UNKNOWN || !match.entry)
+		return PCL_SLOW_CALL(pcl_open, hook, family, skb, packet);
+	pcl_ct_touch(match.entry, packet->tcp_flags, match.from_opener);
+	if (result == PCL_STALE)
+		return PCL_SLOW_CALL(pcl_decide_anew, hook, family, skb, packet);
+	return pcl_follow(skb, packet, match.entry, match.from_opener, hook, family);
+}
+
+#endif /* PCL_CONNECTION_H */
