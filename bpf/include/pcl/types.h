@@ -100,7 +100,6 @@ struct pcl_endpoint {
 struct pcl_address_key {
 	union pcl_addr addr; /* IPv4: first four bytes, the rest zero */
 	__u32 family;	     /* 4 or 6 */
-	__u32 pad;
 };
 
 /* Prefix to identity. prefixlen counts PCL_IPCACHE_STATIC_BITS and the address bits. */
@@ -133,7 +132,6 @@ struct pcl_service_key {
 	__be16 port_be;
 	__u8 protocol;
 	__u8 family;
-	__u32 pad;
 };
 
 /* Backends of a service are pcl_slots[first] to pcl_slots[first + count - 1]. */
