@@ -128,17 +128,16 @@ static __always_inline void pcl_resolve_side(struct pcl_ct_entry *entry, const i
 {
 	const __u32 peer = index ? PCL_CT_PEER_RESPONDER : PCL_CT_PEER_OPENER;
 	struct pcl_side *side = &entry->sides[index];
-	const struct pcl_endpoint *endpoint = NULL;
+	const struct pcl_endpoint *endpoint;
 	__u32 ifindex = 0;
 
 	entry->flags &= ~peer;
-	if (!through_stack)
-		endpoint = pcl_endpoint_of(addr, family, &ifindex);
-	if (endpoint) {
+	endpoint = pcl_endpoint_of(addr, family, &ifindex);
+	if (endpoint && !through_stack) {
 		pcl_local_side(side, ifindex, endpoint);
 		entry->flags |= endpoint->peer_redirect ? peer : 0;
 	} else {
-		pcl_stack_side(side, addr, family);
+		pcl_stack_side(side, endpoint, addr, family);
 	}
 	pcl_trace_step(index ? PCL_STEP_DESTINATION : PCL_STEP_SOURCE, side->identity,
 		       endpoint ? endpoint->id : 0, side->slot, 0);

@@ -133,6 +133,8 @@ static __always_inline int pcl_parse_fragment(struct __sk_buff *skb, struct pcl_
 	}
 	if (length < pcl_l4_minimum(packet->tuple.protocol))
 		return PCL_DROP(PCL_DROP_FRAGMENT_TINY);
+	if (pcl_pull(skb, packet->l4_offset + pcl_l4_minimum(packet->tuple.protocol)))
+		return PCL_DROP(PCL_DROP_INVALID);
 	packet->first_fragment = more;
 	packet->fragment_id_be = id_be;
 	return pcl_parse_l4(skb, packet, family, length);
@@ -144,7 +146,7 @@ static __always_inline int pcl_parse_ipv4(struct __sk_buff *skb, struct pcl_pack
 	const struct iphdr *ip;
 	int result;
 
-	result = pcl_pull(skb, PCL_L3_OFFSET + sizeof(*ip) + 8);
+	result = pcl_pull(skb, PCL_L3_OFFSET + sizeof(*ip));
 	if (result)
 		return result;
 	ip = pcl_data(skb) + PCL_L3_OFFSET;

@@ -62,16 +62,13 @@ static __always_inline void pcl_local_side(struct pcl_side *side, __u32 ifindex,
 }
 
 /* An address reached through the stack. The epoch is read before what it guards. */
-static __always_inline void pcl_stack_side(struct pcl_side *side, const union pcl_addr *addr,
-					   const int family)
+static __always_inline void pcl_stack_side(struct pcl_side *side,
+					   const struct pcl_endpoint *endpoint,
+					   const union pcl_addr *addr, const int family)
 {
-	const struct pcl_endpoint *endpoint;
-	__u32 ifindex;
-
 	side->ifindex = 0;
 	side->slot = 0;
 	side->epoch = pcl_epoch(0);
-	endpoint = pcl_endpoint_of(addr, family, &ifindex);
 	side->identity = endpoint ? endpoint->identity : pcl_identity_of(addr, family);
 }
 

@@ -100,6 +100,7 @@ struct pcl_endpoint {
 struct pcl_address_key {
 	union pcl_addr addr; /* IPv4: first four bytes, the rest zero */
 	__u32 family;	     /* 4 or 6 */
+	__u32 pad;
 };
 
 /* Prefix to identity. prefixlen counts PCL_IPCACHE_STATIC_BITS and the address bits. */
@@ -132,6 +133,7 @@ struct pcl_service_key {
 	__be16 port_be;
 	__u8 protocol;
 	__u8 family;
+	__u32 pad;
 };
 
 /* Backends of a service are pcl_slots[first] to pcl_slots[first + count - 1]. */
@@ -315,5 +317,14 @@ struct pcl_contract {
 	struct pcl_event event;
 	struct pcl_trace_record trace_record;
 };
+
+/* A key with a hole in it never matches: every byte of these has a name. */
+_Static_assert(sizeof(struct pcl_address_key) == 24, "pcl_address_key");
+_Static_assert(sizeof(struct pcl_ipcache_key) == 24, "pcl_ipcache_key");
+_Static_assert(sizeof(struct pcl_policy_key) == 12, "pcl_policy_key");
+_Static_assert(sizeof(struct pcl_service_key) == 24, "pcl_service_key");
+_Static_assert(sizeof(struct pcl_ct4_key) == 16, "pcl_ct4_key");
+_Static_assert(sizeof(struct pcl_ct6_key) == 40, "pcl_ct6_key");
+_Static_assert(sizeof(struct pcl_fragment_key) == 40, "pcl_fragment_key");
 
 #endif /* PCL_TYPES_H */
