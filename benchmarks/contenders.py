@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from benchmarks import command, kubeproxy, pods
 from benchmarks.load import Path, server
 from benchmarks.node import Node
-from pycilium import Policy
+from pycilium import Policy, ServiceLB
 
 TARGET = (pods.SERVER, pods.PORT)
 
@@ -56,12 +56,17 @@ def pycilium(name: str, count: int) -> Iterator[Path]:
     """Endpoints of pycilium, with `count` services and a policy for the server."""
     wanted = kubeproxy.services(count, TARGET)
     with pods.unconnected() as between, Node.open(between.node) as node:
-        node.endpoint(pods.CLIENT, "client", between.client)
-        node.endpoint(pods.SERVER, "server", between.server)
+        node.endpoint("client", pods.CLIENT, pod=between.client)
+        node.endpoint("server", pods.SERVER, pod=between.server)
         node.apply_policies([Policy.from_yaml(POLICY)])
-        node.apply_services(wanted)
+        node.apply_services(service_objects(wanted))
         with server(between.server, pods.PORT):
             yield Path(name, between.client, wanted[-1].address, wanted[-1].port)
+
+
+def service_objects(wanted: Sequence[kubeproxy.Service]) -> list[ServiceLB]:
+    """The model values of services."""
+    return [ServiceLB(one.frontend, backends=[one.endpoint]) for one in wanted]
 
 
 def iptables_legacy(between: pods.Pods, wanted: list[kubeproxy.Service]) -> None:

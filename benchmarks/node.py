@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from benchmarks.kubeproxy import Service
 from pycilium import Datapath, Policy, ServiceLB
 from pycilium.net import NetNS
 
@@ -37,19 +36,14 @@ class Node:
     ) -> None:
         self.close()
 
-    def endpoint(self, address: str, app: str, pod: NetNS) -> object:
-        """An endpoint in an existing namespace, labelled app=`app`."""
-        return self.namespace.run(
-            lambda: self.datapath.endpoints.create(address, labels={"app": app}, netns=pod)
-        )
+    def endpoint(self, app: str, *addresses: str, pod: NetNS | None = None) -> int:
+        """The device of a new endpoint, labelled app=`app`, in an existing namespace or its own."""
+        create = self.datapath.endpoints.create
+        made = self.namespace.run(lambda: create(*addresses, labels={"app": app}, netns=pod))
+        return made.ifindex
 
     def apply_policies(self, policies: Sequence[Policy]) -> None:
         self.namespace.run(self.datapath.policies.apply, policies)
 
-    def apply_services(self, wanted: Sequence[Service]) -> None:
-        self.namespace.run(self.datapath.services.apply, service_objects(wanted))
-
-
-def service_objects(wanted: Sequence[Service]) -> list[ServiceLB]:
-    """The model values of services."""
-    return [ServiceLB(one.frontend, backends=[one.endpoint]) for one in wanted]
+    def apply_services(self, services: Sequence[ServiceLB]) -> None:
+        self.namespace.run(self.datapath.services.apply, services)

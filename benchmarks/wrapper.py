@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 
 import attrs
 
 from benchmarks import build, frames
 from benchmarks.errors import BenchmarkError
-from pycilium.libbpf import Object, ObjectSpec, Program
+from pycilium.libbpf import Object, ObjectSpec, Program, TestRun
 from pycilium.net import NetNS
-
-REPEAT = 100_000
-EVENTS = 4_000  # records that the event ring takes between two drains
 
 
 @attrs.frozen
@@ -32,15 +30,24 @@ class Place:
     namespace: NetNS
     ifindex: int
 
+    def test_run(self, program: Program, frame: bytes, repeat: int = 1) -> TestRun:
+        """Run the program as if the frame had come in here."""
+        return self.namespace.run(
+            lambda: program.test_run(frame, ctx={"ifindex": self.ifindex}, repeat=repeat)
+        )
+
 
 class Wrapped:
-    """A program under test, its packet, and the device it arrives on."""
+    """A program under test, its packet, and the place where it arrives."""
 
-    def __init__(self, wrapper: Object, place: Place, frame: bytes, settle: Callable[[], object]):
+    def __init__(
+        self, wrapper: Object, frame: bytes, place: Place, before: Callable[[], object], batch: int
+    ) -> None:
         self._wrapper = wrapper
-        self._place = place
         self._frame = frame
-        self._settle = settle
+        self._place = place
+        self._before = before
+        self._batch = batch
 
     @classmethod
     def load(
@@ -50,9 +57,10 @@ class Wrapped:
         place: Place,
         *,
         renumber: Renumber | None = None,
-        settle: Callable[[], object] = lambda: None,
+        before: Callable[[], object] = lambda: None,
+        batch: int = 1 << 30,
     ) -> Wrapped:
-        """Load a wrapper for the program; `settle` is called, untimed, between batches."""
+        """Load a wrapper for the program; `before` is called, untimed, before each batch."""
         fields = renumber or Renumber()
         wrapper = ObjectSpec.from_file(build.program("wrapper")).load(
             variables={
@@ -64,39 +72,38 @@ class Wrapped:
         )
         wrapper.maps["bench_frame"][0] = frame.ljust(frames.LONG, b"\0")
         wrapper.maps["bench_target"][0] = program.fd
-        return cls(wrapper, place, frame, settle)
+        return cls(wrapper, frame, place, before, batch)
 
-    def verdict(self) -> int:
-        """What the program returns for the packet."""
-        return self._test_run(1)[0]
-
-    def expect(self, *verdicts: int) -> None:
+    def expect(self, verdict: int) -> None:
         """Refuse to measure a program that does something else with the packet."""
-        got = self.verdict()
-        if got not in verdicts:
-            raise BenchmarkError(f"the program returned {got}, expected one of {verdicts}")
+        self._before()
+        got = self._test_run(1).retval
+        if got != verdict:
+            raise BenchmarkError(f"the program under test returned {got}, not {verdict}")
 
     def measure(self, repeat: int) -> float:
         """Nanoseconds of processor time per packet, the wrapper's own included."""
-        return self._test_run(repeat)[1]
+        batch = min(repeat, self._batch)
+        batches = max(1, repeat // batch)
+        return sum(self._measure_batch(batch) for _ in range(batches)) / batches
 
-    def measure_batches(self, repeat: int) -> float:
-        """The same in batches that the event ring holds, drained in between."""
-        batches = max(1, repeat // EVENTS)
-        total = 0.0
-        for _ in range(batches):
-            self._settle()
-            total += self.measure(min(repeat, EVENTS))
-        return total / batches
+    def _measure_batch(self, size: int) -> float:
+        self._before()
+        return self._test_run(size).nanoseconds
+
+    def _test_run(self, repeat: int) -> TestRun:
+        return self._place.test_run(self._wrapper.programs["wrapper"], self._frame, repeat)
 
     def close(self) -> None:
         self._wrapper.close()
 
-    def _test_run(self, repeat: int) -> tuple[int, float]:
-        wrapper = self._wrapper.programs["wrapper"]
-        run = self._place.namespace.run(
-            lambda: wrapper.test_run(
-                self._frame, ctx={"ifindex": self._place.ifindex}, repeat=repeat
-            )
-        )
-        return run.retval, run.nanoseconds
+    def __enter__(self) -> Wrapped:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
