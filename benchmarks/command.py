@@ -8,8 +8,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from benchmarks.errors import BenchmarkError
 from pycilium.net import NetNS
+
+from benchmarks.errors import BenchmarkError
 
 IPTABLES_LEGACY = ("iptables-legacy-restore", "--wait", "60")
 IPTABLES_NFT = ("iptables-nft-restore",)

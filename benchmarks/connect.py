@@ -8,7 +8,7 @@ connection tracking. The measured service is the last of 1, 1,000 or 10,000.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from statistics import median
 
@@ -31,6 +31,7 @@ RULES = {
 }
 
 Samples = dict[str, list[Sample]]
+Choose = Callable[[list[float]], float]
 
 
 def run(*, rounds: int | None = None, quick: bool = False) -> Report:
@@ -63,7 +64,7 @@ def _paths(sizes: tuple[int, ...]) -> Iterator[dict[str, Path]]:
 def _report(samples: Samples, sizes: tuple[int, ...]) -> Report:
     report = Report("connect")
     ours, ours_at_one = _name("pycilium", sizes[-1]), _name("pycilium", sizes[0])
-    _add(report, samples, "rate", "connections", "1/s", {ours: at_least(0.97)})
+    _add(report, "connections", _values(samples, "rate"), "1/s", {ours: at_least(0.97)})
     report.add(
         f"connections: {ours}, beside 1 service",
         report[f"connections: {ours}"].value,
@@ -71,20 +72,35 @@ def _report(samples: Samples, sizes: tuple[int, ...]) -> Report:
         reference=f"connections: {ours_at_one}",
         goal=at_least(0.98),
     )
-    _add(report, samples, "connect_p50", "connect p50", "us", {ours: at_most(1.05)})
-    _add(report, samples, "connect_p99", "connect p99", "us", {})
-    _add(report, samples, "trip_p50", "round trip p50", "us", {})
+    connects = _values(samples, "connect_p50", scale=1000)
+    _add(report, "connect p50", connects, "us", {ours: at_most(1.05)})
+    _add(report, "connect p99", _values(samples, "connect_p99", scale=1000), "us")
+    # Whether a processor sleeps between two bytes doubles a round trip: the best round counts.
+    trips = _values(samples, "trip_p50", scale=1000, choose=min)
+    _add(report, "round trip p50", trips, "us")
     return report
 
 
 def _add(
-    report: Report, samples: Samples, field: str, label: str, unit: str, goals: dict[str, Goal]
+    report: Report,
+    label: str,
+    values: dict[str, float],
+    unit: str,
+    goals: dict[str, Goal] | None = None,
 ) -> None:
-    scale = 1000 if unit == "us" else 1
-    for name, measured in samples.items():
-        value = median(getattr(sample, field) for sample in measured) / scale
+    for name, value in values.items():
         reference = None if name == LIMIT else f"{label}: {LIMIT}"
-        report.add(f"{label}: {name}", value, unit, reference=reference, goal=goals.get(name))
+        goal = goals.get(name) if goals else None
+        report.add(f"{label}: {name}", value, unit, reference=reference, goal=goal)
+
+
+def _values(
+    samples: Samples, field: str, *, scale: float = 1, choose: Choose = median
+) -> dict[str, float]:
+    return {
+        name: choose([getattr(sample, field) / scale for sample in measured])
+        for name, measured in samples.items()
+    }
 
 
 def _name(mode: str, size: int) -> str:

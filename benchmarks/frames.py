@@ -29,9 +29,7 @@ class Tuple:
     @property
     def reply(self) -> Tuple:
         """The same connection, from the other side."""
-        return Tuple(
-            self.destination, self.source, self.destination_port, self.source_port
-        )
+        return Tuple(self.destination, self.source, self.destination_port, self.source_port)
 
     @property
     def is_ipv6(self) -> bool:

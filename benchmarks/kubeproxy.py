@@ -49,9 +49,7 @@ class Service:
 def service(number: int, endpoint: tuple[str, int] | None = None) -> Service:
     """The service of a number, counted from 0."""
     backend, port = endpoint or (str(_FIRST_BACKEND + number), 8080)
-    return Service(
-        f"default/service-{number}", str(_FIRST_FRONTEND + number), 80, backend, port
-    )
+    return Service(f"default/service-{number}", str(_FIRST_FRONTEND + number), 80, backend, port)
 
 
 def services(count: int, target: tuple[str, int]) -> list[Service]:
@@ -67,9 +65,9 @@ def iptables_rules(wanted: Sequence[Service]) -> str:
             *(f":{chain} - [0:0]" for chain in ("KUBE-SERVICES", "KUBE-POSTROUTING")),
             ":KUBE-MARK-MASQ - [0:0]",
             *_iptables_chains(wanted),
-            "-A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES",
-            "-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES",
-            "-A POSTROUTING -m comment --comment \"kubernetes postrouting\" -j KUBE-POSTROUTING",
+            '-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES',
+            '-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES',
+            '-A POSTROUTING -m comment --comment "kubernetes postrouting" -j KUBE-POSTROUTING',
             f"-A KUBE-MARK-MASQ -j MARK --or-mark {MASQUERADE}",
             f"-A KUBE-POSTROUTING -m mark ! --mark {MASQUERADE}/{MASQUERADE} -j RETURN",
             f"-A KUBE-POSTROUTING -j MARK --xor-mark {MASQUERADE}",
@@ -96,10 +94,10 @@ def _iptables_rules(wanted: Iterable[Service]) -> Iterator[str]:
     for one in wanted:
         service_chain, endpoint_chain = f"KUBE-SVC-{one.digest}", f"KUBE-SEP-{one.digest}"
         frontend = (
-            f"-d {one.address}/32 -p tcp -m comment --comment \"{one.name} cluster IP\""
+            f'-d {one.address}/32 -p tcp -m comment --comment "{one.name} cluster IP"'
             f" -m tcp --dport {one.port}"
         )
-        comment = f"-m comment --comment \"{one.name}\""
+        comment = f'-m comment --comment "{one.name}"'
         yield f"-A KUBE-SERVICES {frontend} -j {service_chain}"
         yield f"-A {service_chain} ! -s {PODS} {frontend} -j KUBE-MARK-MASQ"
         yield f"-A {service_chain} {comment} -j {endpoint_chain}"
@@ -154,7 +152,9 @@ def _nftables_service(one: Service) -> Iterator[str]:
         f"add rule {table} {service_chain} ip daddr {one.address} tcp dport {one.port}"
         f" ip saddr != {PODS} jump mark-for-masquerade"
     )
-    yield f"add rule {table} {service_chain} numgen random mod 1 vmap {{ 0 : goto {endpoint_chain} }}"
+    yield (
+        f"add rule {table} {service_chain} numgen random mod 1 vmap {{ 0 : goto {endpoint_chain} }}"
+    )
     yield f"add rule {table} {endpoint_chain} ip saddr {one.backend} jump mark-for-masquerade"
     yield f"add rule {table} {endpoint_chain} meta l4proto tcp dnat to {one.endpoint}"
     yield (

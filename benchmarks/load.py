@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
+from pycilium.net import NetNS
 
 from benchmarks import build
 from benchmarks.errors import BenchmarkError
-from pycilium.net import NetNS
 
 SERVER_PROCESSOR = 0
 CLIENT_PROCESSOR = 1
@@ -40,7 +40,13 @@ class Path:
 
     def measure(self, connections: int, round_trips: int) -> Sample:
         """Run the client once."""
-        arguments = [self.address, self.port, connections, round_trips, _processor(CLIENT_PROCESSOR)]
+        arguments = [
+            self.address,
+            self.port,
+            connections,
+            round_trips,
+            _processor(CLIENT_PROCESSOR),
+        ]
         command = [str(build.tool("client")), *map(str, arguments)]
         client = self.client.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         output, complaint = client.communicate()

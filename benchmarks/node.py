@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from pycilium import Datapath, Policy, ServiceLB
 from pycilium.net import NetNS
+
+from pycilium import Datapath, Policy, ServiceLB
 
 
 class Node:

@@ -13,7 +13,9 @@ def load(command, *inputs, then):
     """Feed rules to the real tool in a namespace of its own, and list what the kernel holds."""
     for tool in ("unshare", command[0], then[0]):
         assert shutil.which(tool), f"{tool} is needed"
-    script = "\n".join(f'"$0" {" ".join(command[1:])} <<"END" || exit 1\n{one}END' for one in inputs)
+    script = "\n".join(
+        f'"$0" {" ".join(command[1:])} <<"END" || exit 1\n{one}END' for one in inputs
+    )
     result = subprocess.run(
         ["unshare", "--net", "sh", "-c", f"{script}\n{' '.join(then)}", command[0]],
         capture_output=True,
