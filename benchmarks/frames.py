@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 import attrs
 
@@ -51,10 +51,6 @@ def tcp_frame(flow: Tuple, *, source_mac: str, destination_mac: str, flags: int 
     return _mac(destination_mac) + _mac(source_mac) + struct.pack("!H", ethertype) + packet
 
 
-def ipv4_packed(address: str) -> bytes:
-    return IPv4Address(address).packed
-
-
 def _mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
@@ -81,7 +77,7 @@ def _tcp(flow: Tuple, flags: int, payload: bytes, addresses: bytes) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -106,7 +106,7 @@ class Report:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def __str__(self) -> str:
-        cells = [("what", "value", "unit", "ratio", "to", "goal", "met")]
+        cells: list[tuple[str, ...]] = [("what", "value", "unit", "ratio", "to", "goal", "met")]
         cells += [_cells(row) for row in self.rows]
         return f"{self.name} — {_describe(machine())}\n{_align(cells)}"
 
