@@ -2,6 +2,7 @@
 """The C tools, over loopback, without real-time priority."""
 
 import json
+import socket
 import subprocess
 
 import pytest
@@ -9,14 +10,19 @@ import pytest
 from benchmarks import build
 from benchmarks.errors import BenchmarkError
 
-PORT = "18473"
 AS_IT_IS = "-1"
 
 
 @pytest.fixture
-def server():
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return str(taken.getsockname()[1])
+
+
+@pytest.fixture
+def server(port):
     process = subprocess.Popen(
-        [build.tool("server"), PORT, AS_IT_IS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [build.tool("server"), port, AS_IT_IS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     with process:
         assert process.stdout.readline() == b"ready\n"
@@ -29,8 +35,8 @@ def run_client(*arguments):
     )
 
 
-def test_client_reports_what_it_measured(server):
-    result = run_client("127.0.0.1", PORT, "20", "20", AS_IT_IS)
+def test_client_reports_what_it_measured(server, port):
+    result = run_client("127.0.0.1", port, "20", "20", AS_IT_IS)
     sample = json.loads(result.stdout)
     assert set(sample) == {"rate", "connect_p50", "connect_p99", "trip_p50"}
     assert all(value > 0 for value in sample.values())
@@ -42,8 +48,8 @@ def test_server_ends_with_its_input(server):
     assert server.wait(timeout=5) == 0
 
 
-def test_client_fails_without_a_server():
-    result = run_client("127.0.0.1", "18474", "1", "1", AS_IT_IS)
+def test_client_fails_without_a_server(port):
+    result = run_client("127.0.0.1", port, "1", "1", AS_IT_IS)
     assert result.returncode == 1
     assert "refused" in result.stderr
 
