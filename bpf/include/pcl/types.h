@@ -21,7 +21,6 @@ enum pcl_reason {
 	PCL_DROP_CT_CREATE = 155, /* the conntrack entry could not be written */
 	PCL_DROP_IPV6_EXTENSION = 156,
 	PCL_DROP_NO_BACKEND = 158,
-	PCL_DROP_SERVICE_PROTOCOL = 159,
 	PCL_DROP_FRAGMENT = 175, /* its first fragment was not seen */
 	PCL_DROP_ICMPV6 = 176,	 /* ICMPv6 type that an endpoint may not send */
 	PCL_DROP_POLICY_DENY = 181, /* a deny rule */

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel and this process can do: probes, conclusive results kept."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from functools import cache
+
+import attrs
+
+from pycilium.libbpf import explain
+from pycilium.libbpf._native import lib, take_messages
+from pycilium.libbpf.kinds import MapType, ProgramType
+
+_EXIT_0 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
+_TCX_INGRESS = 46
+_NO_DEVICE = 0x7FFFFFFF
+
+
+@attrs.frozen
+class Feature:
+    """One row of report()."""
+
+    name: str
+    present: bool
+    since: str
+    without: str
+
+
+def have_bpf() -> bool:
+    """Whether this process may load programs."""
+    return have_program_type(ProgramType.SCHED_CLS)
+
+
+@cache
+def have_program_type(kind: ProgramType) -> bool:
+    """Whether a program of this type loads."""
+    fd = lib.pcl_prog_load(kind, 0, _EXIT_0, len(_EXIT_0) // 8, b"GPL")
+    take_messages()
+    if fd >= 0:
+        os.close(fd)
+    return bool(fd >= 0)
+
+
+@cache
+def have_tcx() -> bool:
+    """Whether tc programs attach by link, in order (Linux 6.6)."""
+    fd = lib.pcl_prog_load(ProgramType.SCHED_CLS, 0, _EXIT_0, len(_EXIT_0) // 8, b"GPL")
+    take_messages()
+    if fd < 0:
+        return False
+    try:
+        # No such interface: ENODEV says that the kernel knows the hook, EINVAL that it does not.
+        return bool(lib.pcl_link_create(fd, _NO_DEVICE, _TCX_INGRESS, 0, 0) == -19)
+    finally:
+        os.close(fd)
+
+
+@cache
+def have_batch(kind: MapType = MapType.HASH) -> bool:
+    """Whether a map type has batch operations (hash: 5.6; LPM trie: 5.14)."""
+    flags = 1 if kind == MapType.LPM_TRIE else 0
+    fd = lib.pcl_map_create(kind, b"pcl_probe", 8, 8, 1, flags)
+    if fd < 0:
+        return False
+    from pycilium.libbpf.map import Map
+
+    with Map.from_fd(fd) as probe:
+        return probe._lookup_batches() is not None  # noqa: SLF001 - same package
+
+
+def have_net_admin() -> bool:
+    """Whether this process may configure interfaces."""
+    return explain.capability("CAP_NET_ADMIN")
+
+
+def have_bpffs(path: str = "/sys/fs/bpf") -> bool:
+    """Whether a path lies on a mounted BPF file system."""
+    return explain.is_bpffs(path)
+
+
+_PROBES: tuple[tuple[str, Callable[[], bool], str, str], ...] = (
+    ("bpf programs", have_bpf, "", "nothing works: run as root or grant CAP_BPF and CAP_NET_ADMIN"),
+    ("net admin", have_net_admin, "", "no interfaces: grant CAP_NET_ADMIN"),
+    ("tcx links", have_tcx, "6.6", "clsact filters take their place"),
+    ("batch operations", have_batch, "5.6", "maps are written entry by entry"),
+    ("bpffs", have_bpffs, "", "no pinned datapath: mount -t bpf bpf /sys/fs/bpf"),
+)
+
+
+def report() -> list[Feature]:
+    """Every probe with what happens without it."""
+    return [Feature(name, probe(), since, without) for name, probe, since, without in _PROBES]

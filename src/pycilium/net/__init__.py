@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Namespaces, interfaces, addresses, routes, neighbours and sysctls, typed over pyroute2.
+
+Every function takes `ns`, the namespace to work in (None: the caller's), and no caller ever
+moves: what must happen inside another namespace happens on a thread of its own.
+"""
+
+from __future__ import annotations
+
+from pycilium.net import addresses, links, neighbours, routes, sysctl
+from pycilium.net.links import LinkInfo
+from pycilium.net.netns import NetNS
+
+__all__ = ["LinkInfo", "NetNS", "addresses", "links", "neighbours", "routes", "sysctl"]

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one importer of pyroute2: a short-lived socket per operation, errors made typed.
+
+pyroute2 passes unknown keywords to the wire; so nothing outside this package calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pycilium.errors import KernelError, PermissionDeniedError
+
+if TYPE_CHECKING:
+    from pycilium.net.netns import NetNS
+
+T = TypeVar("T")
+
+
+def inside(ns: NetNS | None, function: Callable[[Any], T]) -> T:
+    """Call a function with a netlink socket of a namespace (None: the caller's)."""
+
+    def body() -> T:
+        with connect() as route:
+            return function(route)
+
+    return body() if ns is None else ns.run(body)
+
+
+@contextmanager
+def connect() -> Iterator[Any]:
+    """A netlink socket in the calling thread's namespace."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as route:
+        yield route
+
+
+def call(route: Any, method: str, command: str, operation: str, name: str, **fields: Any) -> Any:
+    """One request; `fields` come from the typed functions of this package only."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        return list(getattr(route, method)(command, **fields))
+    except NetlinkError as error:
+        if error.code == 1:
+            raise PermissionDeniedError(
+                1, operation, name, hint="it needs CAP_NET_ADMIN: run as root"
+            ) from error
+        detail = error.args[1] if len(error.args) > 1 and error.args[1] else ""
+        raise KernelError(error.code, operation, name, hint=_extack(error.code, detail)) from error
+
+
+def _extack(code: int, detail: str) -> str:
+    """What the kernel said beyond the errno."""
+    import os
+
+    return "" if not detail or detail == os.strerror(code) else f"the kernel says: {detail}"
+
+
+def attributes(message: Any) -> dict[str, Any]:
+    """A message's attributes by name."""
+    return dict(message["attrs"])
