@@ -29,8 +29,6 @@ def unconnected() -> Iterator[Pods]:
     """The three namespaces with nothing but loopback between them."""
     with ExitStack() as stack:
         client, node, server = (stack.enter_context(NetNS.create()) for _ in range(3))
-        for namespace in (client, node, server):
-            links.set_up("lo", ns=namespace)
         sysctl.write("net.ipv4.ip_forward", 1, ns=node)
         yield Pods(client, node, server)
 
@@ -53,5 +51,5 @@ def _connect(node: NetNS, pod: NetNS, name: str, address: str) -> None:
     routes.add(f"{address}/32", dev=outer.index, ns=node)
     routes.add("default", via=GATEWAY, dev=inner.index, onlink=True, ns=pod)
     # Permanent, so that no resolution falls into a measurement.
-    neighbours.add(address, inner.mac, outer.index, ns=node)
-    neighbours.add(GATEWAY, outer.mac, inner.index, ns=pod)
+    neighbours.add(address, inner.mac, dev=outer.index, ns=node)
+    neighbours.add(GATEWAY, outer.mac, dev=inner.index, ns=pod)
