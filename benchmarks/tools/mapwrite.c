@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mapwrite ENTRIES: write a hash map of 16-byte keys and values with one system
- * call per entry, and print the nanoseconds of processor time that it took.
+ * mapwrite ENTRIES BATCH: write a hash map of 16-byte keys and values, BATCH
+ * entries with one system call (1: BPF_MAP_UPDATE_ELEM), and print the
+ * nanoseconds of processor time that it took.
  */
 #define _GNU_SOURCE
 #include <linux/bpf.h>
@@ -28,16 +29,52 @@ static int create_map(__u32 entries)
 	return bpf(BPF_MAP_CREATE, &attr);
 }
 
+struct pair {
+	__u64 quads[2];
+};
+
 static int write_entry(int map, __u64 number)
 {
-	__u64 key[2] = {number, 0}, value[2] = {number, number};
+	struct pair key = {{number, 0}}, value = {{number, number}};
 	union bpf_attr attr = {
 		.map_fd = map,
-		.key = (__u64)(unsigned long)key,
-		.value = (__u64)(unsigned long)value,
+		.key = (__u64)(unsigned long)&key,
+		.value = (__u64)(unsigned long)&value,
 	};
 
 	return bpf(BPF_MAP_UPDATE_ELEM, &attr);
+}
+
+static int write_batch(int map, __u64 first, __u32 count, struct pair *keys, struct pair *values)
+{
+	union bpf_attr attr = {
+		.batch = {
+			.map_fd = map,
+			.keys = (__u64)(unsigned long)keys,
+			.values = (__u64)(unsigned long)values,
+			.count = count,
+		},
+	};
+
+	for (__u32 i = 0; i < count; i++) {
+		keys[i] = (struct pair){{first + i, 0}};
+		values[i] = (struct pair){{first + i, first + i}};
+	}
+	return bpf(BPF_MAP_UPDATE_BATCH, &attr);
+}
+
+static int write_all(int map, __u32 entries, __u32 batch)
+{
+	struct pair *keys = calloc(batch, sizeof(*keys)), *values = calloc(batch, sizeof(*values));
+	int failed = !keys || !values;
+
+	for (__u32 i = 0; !failed && i < entries; i += batch)
+		failed = batch == 1 ? write_entry(map, i)
+				    : write_batch(map, i, entries - i < batch ? entries - i : batch,
+						  keys, values);
+	free(keys);
+	free(values);
+	return failed;
 }
 
 static long long processor_ns(void)
@@ -50,12 +87,13 @@ static long long processor_ns(void)
 
 int main(int argc, char **argv)
 {
-	__u32 entries = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
+	__u32 entries = argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
+	__u32 batch = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 	long long begin;
 	int map;
 
-	if (!entries) {
-		fprintf(stderr, "usage: mapwrite ENTRIES\n");
+	if (!entries || !batch) {
+		fprintf(stderr, "usage: mapwrite ENTRIES BATCH\n");
 		return 2;
 	}
 	map = create_map(entries);
@@ -64,11 +102,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	begin = processor_ns();
-	for (__u32 i = 0; i < entries; i++) {
-		if (write_entry(map, i)) {
-			perror("write entry");
-			return 1;
-		}
+	if (write_all(map, entries, batch)) {
+		perror("write map");
+		return 1;
 	}
 	printf("%lld\n", processor_ns() - begin);
 	return 0;
