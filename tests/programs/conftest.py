@@ -10,7 +10,7 @@ import pytest
 from pycilium.libbpf import ObjectSpec
 from pycilium.net import NetNS, links
 
-from .lab import HAIRPIN, HAIRPIN6, Lab, packed
+from programs.lab import HAIRPIN, HAIRPIN6, Lab, packed
 
 SMALL = {
     "pcl_ct4": 1024,

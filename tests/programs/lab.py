@@ -154,9 +154,8 @@ class Lab:
 
     def _run(self, program: str, packet: Packet | bytes, device: int) -> Outcome:
         before = self._counts()
-        run = self.node.run(
-            self.object.programs[program].test_run, bytes(packet), ctx={"ifindex": device}
-        )
+        loaded = self.object.programs[program]
+        run = self.node.run(lambda: loaded.test_run(bytes(packet), ctx={"ifindex": device}))
         after = self._counts()
         changed = [reason for reason in after if after[reason] != before[reason]]
         return Outcome(run.retval, bytes(run.data), self.reasons(changed[0]) if changed else None)

@@ -9,7 +9,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from .lab import (
+from programs.lab import (
     ALLOW_ALL,
     DB,
     DB6,

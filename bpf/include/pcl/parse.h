@@ -271,7 +271,7 @@ static __always_inline int pcl_parse_ipv6(struct __sk_buff *skb, struct pcl_pack
 	packet->tuple.protocol = walk.next;
 	packet->l4_offset = walk.offset;
 	if (walk.offset > walk.end)
-		return PCL_DROP(PCL_DROP_INVALID);
+		return PCL_DROP(PCL_DROP_IPV6_EXTENSION);
 	if (walk.fragmented)
 		return pcl_parse_fragment(skb, packet, 6, walk.id_be, walk.fragment_offset,
 					  walk.more, walk.end - walk.offset);

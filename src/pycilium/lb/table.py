@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service table: stable ids, contiguous slots, and changes in an order that never lies.
+
+A service's backends are a run of slots. A change writes a fresh run and then the service, in
+one entry: a packet sees the old run or the new one, never half of each. What has become free
+is used again last, long after the last packet that read it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from pycilium.errors import MapFullError, SpecError
+from pycilium.model.service import Backend, Frontend, ServiceLB
+
+
+@attrs.frozen
+class ServiceRow:
+    """pcl_services: where a frontend's run of slots begins and how long it is."""
+
+    id: int
+    first: int
+    count: int
+
+
+@attrs.frozen
+class BackendRow:
+    """pcl_backends: one server at an index."""
+
+    index: int
+    id: int
+    backend: Backend
+
+
+@attrs.frozen
+class Changes:
+    """What to write, in this order: backends, slots, services; then what to delete."""
+
+    backends: tuple[BackendRow, ...] = ()
+    slots: tuple[tuple[int, int], ...] = ()
+    services: Mapping[Frontend, ServiceRow] = attrs.field(factory=dict)
+    removed: tuple[Frontend, ...] = ()
+    added: int = 0
+    changed: int = 0
+
+    @property
+    def writes(self) -> int:
+        """Map entries written or deleted."""
+        return len(self.backends) + len(self.slots) + len(self.services) + len(self.removed)
+
+
+@attrs.frozen
+class Sizes:
+    """How much the maps hold."""
+
+    services: int
+    slots: int
+    backends: int
+
+
+@attrs.define
+class _State:
+    services: dict[Frontend, ServiceRow]
+    wanted: dict[Frontend, ServiceLB]
+    backends: dict[Backend, tuple[int, int]]  # index, references
+    next_service: int
+    next_slot: int
+    next_backend: int
+    free_slots: deque[tuple[int, int]]  # first, count
+    free_backends: deque[int]
+    free_services: deque[int]
+
+    def copy(self) -> _State:
+        return _State(
+            dict(self.services), dict(self.wanted), dict(self.backends), self.next_service,
+            self.next_slot, self.next_backend, deque(self.free_slots), deque(self.free_backends),
+            deque(self.free_services),
+        )  # fmt: skip
+
+
+class ServiceTable:
+    """What the kernel's service maps hold, and what it takes to make them hold something else."""
+
+    def __init__(self, sizes: Sizes | tuple[int, int, int]) -> None:
+        self._sizes = sizes if isinstance(sizes, Sizes) else Sizes(*sizes)
+        empty: dict[Frontend, ServiceRow] = {}
+        self._state = _State(empty, {}, {}, 1, 0, 0, deque(), deque(), deque())
+
+    @property
+    def services(self) -> tuple[ServiceLB, ...]:
+        """What is in force."""
+        return tuple(self._state.wanted.values())
+
+    def find(self, service_id: int) -> ServiceLB | None:
+        """By the number that events carry."""
+        for frontend, row in self._state.services.items():
+            if row.id == service_id:
+                return self._state.wanted[frontend]
+        return None
+
+    def plan(self, desired: Iterable[ServiceLB]) -> Changes:
+        """The changes that lead to exactly these services; nothing is changed.
+
+        Raises SpecError for a frontend that two services claim, MapFullError.
+        """
+        return _Planner(self._state.copy(), self._sizes).run(_by_frontend(desired))
+
+    def commit(self, desired: Iterable[ServiceLB]) -> Changes:
+        """Like plan(), and from now on they are in force."""
+        planner = _Planner(self._state.copy(), self._sizes)
+        changes = planner.run(_by_frontend(desired))
+        self._state = planner.state
+        return changes
+
+
+def _by_frontend(desired: Iterable[ServiceLB]) -> dict[Frontend, ServiceLB]:
+    found: dict[Frontend, ServiceLB] = {}
+    for service in desired:
+        if service.frontend in found:
+            raise SpecError("frontend", str(service.frontend), "one service for each frontend")
+        found[service.frontend] = service
+    return found
+
+
+class _Planner:
+    def __init__(self, state: _State, sizes: Sizes) -> None:
+        self.state = state
+        self._sizes = sizes
+        self._backends: list[BackendRow] = []
+        self._slots: list[tuple[int, int]] = []
+        self._services: dict[Frontend, ServiceRow] = {}
+        self._freed: list[ServiceRow] = []
+
+    def run(self, desired: dict[Frontend, ServiceLB]) -> Changes:
+        old = self.state.wanted
+        removed = tuple(frontend for frontend in old if frontend not in desired)
+        changed = [s for f, s in desired.items() if f in old and old[f].backends != s.backends]
+        added = [service for frontend, service in desired.items() if frontend not in old]
+        count = len(old) - len(removed) + len(added)
+        if count > self._sizes.services:
+            raise MapFullError("pcl_services", needed=len(added), used=len(old), size=self._sizes.services)
+        released = [b for f in removed for b in old[f].backends]
+        released += [b for service in changed for b in old[service.frontend].backends]
+        for service in (*changed, *added):
+            self._write(service)
+        for frontend in removed:
+            self._remove(frontend)
+        for backend in released:
+            self._release(backend)
+        self._reuse_later()
+        self.state.wanted = desired
+        return Changes(
+            tuple(self._backends), tuple(self._slots), self._services, removed, len(added), len(changed)
+        )
+
+    def _write(self, service: ServiceLB) -> None:
+        indexes = [self._acquire(backend) for backend in service.backends]
+        first = self._allocate_slots(len(indexes))
+        self._slots += [(first + i, index) for i, index in enumerate(indexes)]
+        old = self.state.services.get(service.frontend)
+        if old is not None:
+            self._freed.append(old)
+        row = ServiceRow(old.id if old else self._service_id(), first, len(indexes))
+        self.state.services[service.frontend] = self._services[service.frontend] = row
+
+    def _remove(self, frontend: Frontend) -> None:
+        row = self.state.services.pop(frontend)
+        self._freed.append(row)
+        self.state.free_services.append(row.id)
+
+    def _service_id(self) -> int:
+        if self.state.next_service < 1 << 31 or not self.state.free_services:
+            self.state.next_service += 1
+            return self.state.next_service - 1
+        return self.state.free_services.popleft()
+
+    def _acquire(self, backend: Backend) -> int:
+        held = self.state.backends.get(backend)
+        if held is not None:
+            self.state.backends[backend] = (held[0], held[1] + 1)
+            return held[0]
+        index = self._backend_index()
+        self.state.backends[backend] = (index, 1)
+        self._backends.append(BackendRow(index, index + 1, backend))
+        return index
+
+    def _backend_index(self) -> int:
+        state = self.state
+        if state.next_backend < self._sizes.backends:
+            state.next_backend += 1
+            return state.next_backend - 1
+        if state.free_backends:
+            return state.free_backends.popleft()
+        used = len(state.backends)
+        raise MapFullError("pcl_backends", needed=1, used=used, size=self._sizes.backends)
+
+    def _release(self, backend: Backend) -> None:
+        index, references = self.state.backends[backend]
+        if references > 1:
+            self.state.backends[backend] = (index, references - 1)
+        else:
+            del self.state.backends[backend]
+            self.state.free_backends.append(index)
+
+    def _allocate_slots(self, count: int) -> int:
+        """Never used ones first, then the run that has been free for longest and is large enough."""
+        if count == 0:
+            return 0
+        state = self.state
+        if state.next_slot + count <= self._sizes.slots:
+            state.next_slot += count
+            return state.next_slot - count
+        for i, (first, length) in enumerate(state.free_slots):
+            if length >= count:
+                del state.free_slots[i]
+                if length > count:
+                    state.free_slots.append((first + count, length - count))
+                return first
+        used = sum(row.count for row in state.services.values())
+        raise MapFullError("pcl_slots", needed=count, used=used, size=self._sizes.slots)
+
+    def _reuse_later(self) -> None:
+        runs = [(row.first, row.count) for row in self._freed if row.count]
+        self.state.free_slots.extend(runs)
+        if len(self.state.free_slots) > 64:
+            self.state.free_slots = deque(_merge(self.state.free_slots))
+
+
+def _merge(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbouring free runs become one."""
+    merged: list[tuple[int, int]] = []
+    for first, count in sorted(runs):
+        if merged and merged[-1][0] + merged[-1][1] == first:
+            merged[-1] = (merged[-1][0], merged[-1][1] + count)
+        else:
+            merged.append((first, count))
+    return merged

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flows: what the kernel reported of a packet, with names and rules put to the numbers."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+import attrs
+
+from pycilium.model.identity import Identity
+from pycilium.model.policy import PROTOCOL_NAMES, RuleRef
+
+
+@attrs.frozen
+class Party:
+    """One end of a flow; name is the endpoint's, empty where it is none of this node's."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+    identity: Identity
+    name: str = ""
+
+    def __str__(self) -> str:
+        who = self.name or str(self.identity.labels) or f"identity {self.identity.number}"
+        return f"{who} {self.address}" + (f":{self.port}" if self.port else "")
+
+
+@attrs.frozen
+class Flow:
+    """One verdict or drop. time: seconds of CLOCK_MONOTONIC. reason: the C enum's name."""
+
+    time: float
+    source: Party
+    destination: Party
+    protocol: int
+    allowed: bool
+    reason: str
+    location: str
+    egress_rule: RuleRef | None
+    ingress_rule: RuleRef | None
+    service: str
+    backend: str
+    tcp_flags: int
+    length: int
+
+    @property
+    def rule(self) -> RuleRef | None:
+        """The rule that decided: ingress comes after egress."""
+        return self.ingress_rule or self.egress_rule
+
+    def __str__(self) -> str:
+        word = "ALLOWED" if self.allowed else f"DROPPED ({self.reason} at {self.location})"
+        protocol = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
+        via = f" via {self.backend}" if self.backend else ""
+        by = f" by {self.rule}" if self.rule else ""
+        return f"{self.source} -> {self.destination}{via} {protocol} {word}{by}"

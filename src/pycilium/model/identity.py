@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identities: a number for each set of labels. Reserved numbers are Cilium's."""
+
+from __future__ import annotations
+
+import attrs
+
+from pycilium.errors import SpecError
+from pycilium.model.labels import Label, Labels
+
+HOST, WORLD = 1, 2
+FIRST_ENDPOINT, LAST_ENDPOINT = 256, 65535
+FIRST_CIDR, LAST_CIDR = 1 << 24, (2 << 24) - 1
+RESERVED = {
+    0: "unknown", 1: "host", 2: "world", 3: "unmanaged", 4: "health", 5: "init",
+    6: "remote-node", 7: "kube-apiserver", 8: "ingress", 9: "world-ipv4", 10: "world-ipv6",
+}  # fmt: skip
+
+
+@attrs.frozen
+class Identity:
+    """A number and the labels that it stands for."""
+
+    number: int
+    labels: Labels
+
+    @classmethod
+    def reserved(cls, name: str) -> Identity:
+        """One of the reserved identities by name."""
+        for number, known in RESERVED.items():
+            if known == name:
+                return cls(number, reserved_labels(name))
+        raise SpecError("identity", name, f"one of {', '.join(RESERVED.values())}")
+
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether it stands for workloads, not for a reserved class or a prefix."""
+        return FIRST_ENDPOINT <= self.number <= LAST_ENDPOINT
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.labels})"
+
+
+def reserved_labels(name: str) -> Labels:
+    """The labels of a reserved identity."""
+    return Labels((Label("reserved", name),))
+
+
+@attrs.define
+class _Allocation:
+    number: int
+    references: int
+
+
+class IdentityAllocator:
+    """Numbers for label sets on one node, counted by use; a freed number comes back last."""
+
+    def __init__(self) -> None:
+        self._by_labels: dict[Labels, _Allocation] = {}
+        self._by_number: dict[int, Labels] = {
+            number: reserved_labels(name) for number, name in RESERVED.items()
+        }
+        self._next = {FIRST_ENDPOINT: FIRST_ENDPOINT, FIRST_CIDR: FIRST_CIDR}
+        self._freed: dict[int, list[int]] = {FIRST_ENDPOINT: [], FIRST_CIDR: []}
+
+    def acquire(self, labels: Labels, *, number: int | None = None) -> Identity:
+        """The identity of these labels, made if need be; `number` restores an earlier one."""
+        held = self._by_labels.get(labels)
+        if held is None:
+            chosen = self._allocate(_scope(labels)) if number is None else self._restore(number)
+            held = self._by_labels[labels] = _Allocation(chosen, 0)
+            self._by_number[chosen] = labels
+        held.references += 1
+        return Identity(held.number, labels)
+
+    def release(self, labels: Labels) -> None:
+        """One use less; the last one frees the number."""
+        held = self._by_labels[labels]
+        held.references -= 1
+        if held.references == 0:
+            del self._by_labels[labels], self._by_number[held.number]
+            self._freed[_scope(labels)].append(held.number)
+
+    def find(self, labels: Labels) -> Identity | None:
+        """The identity of labels that are in use."""
+        held = self._by_labels.get(labels)
+        return Identity(held.number, labels) if held else None
+
+    def get(self, number: int) -> Identity:
+        """By number; an unknown one has no labels."""
+        return Identity(number, self._by_number.get(number, Labels()))
+
+    def all(self) -> dict[int, Labels]:
+        """Every identity that is in use, the reserved ones included."""
+        return dict(self._by_number)
+
+    def _allocate(self, scope: int) -> int:
+        last = LAST_ENDPOINT if scope == FIRST_ENDPOINT else LAST_CIDR
+        while self._next[scope] in self._by_number:
+            self._next[scope] += 1
+        if self._next[scope] <= last:
+            self._next[scope] += 1
+            return self._next[scope] - 1
+        if self._freed[scope]:
+            return self._freed[scope].pop(0)
+        raise SpecError("identities", last - scope + 1, "fewer label sets than there are numbers")
+
+    def _restore(self, number: int) -> int:
+        if number in self._by_number:
+            raise SpecError("identity", number, "a number that is not in use")
+        return number
+
+
+def _scope(labels: Labels) -> int:
+    return FIRST_CIDR if any(label.source == "cidr" for label in labels) else FIRST_ENDPOINT
