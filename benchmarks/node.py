@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from pycilium.net import NetNS
-
 from pycilium import Datapath, Policy, ServiceLB
+from pycilium.net import NetNS
 
 
 class Node:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import attrs
+
 from pycilium.net import NetNS, addresses, links, neighbours, routes, sysctl
 
 CLIENT = "10.1.0.10"

@@ -17,8 +17,6 @@ from statistics import median
 
 import attrs
 import numpy as np
-from pycilium.libbpf import ObjectSpec
-from pycilium.net import NetNS
 
 from benchmarks import build, command, kubeproxy
 from benchmarks.contenders import TARGET, service_objects
@@ -26,6 +24,8 @@ from benchmarks.node import Node
 from benchmarks.report import Goal, Report, at_most
 from benchmarks.rounds import interleave
 from pycilium import ServiceLB
+from pycilium.libbpf import ObjectSpec
+from pycilium.net import NetNS
 
 ROUNDS = 5
 ENTRIES = 1_000_000
@@ -83,7 +83,7 @@ def _entries(count: int) -> dict[str, Measure]:
 
 
 def _mapwrite(count: int, batch: int) -> float:
-    command_line = [build.tool("mapwrite"), str(count), str(batch)]
+    command_line = [str(build.tool("mapwrite")), str(count), str(batch)]
     output = subprocess.run(command_line, capture_output=True, check=True).stdout
     return int(output) / 1e9
 
@@ -104,7 +104,7 @@ def _columns(start: int, size: int) -> tuple[memoryview, memoryview]:
     keys, values = np.zeros((size, 2), np.uint64), np.empty((size, 2), np.uint64)
     keys[:, 0] = np.arange(start, start + size)
     values[:] = keys[:, :1]
-    return memoryview(keys).cast("B"), memoryview(values).cast("B")
+    return keys.data.cast("B"), values.data.cast("B")
 
 
 def _cold(sizes: Sizes) -> dict[str, Measure]:
