@@ -24,7 +24,7 @@
 #undef PCL_FILE
 #define PCL_FILE PCL_FILE_ENDPOINT
 
-/* Nothing is dropped anywhere else: the reason is counted and, if wanted, told. */
+/* Nothing is dropped anywhere else: the reason is counted and, unless it is noise, told. */
 __noinline int pcl_drop(struct __sk_buff *skb, const struct pcl_packet *packet, int family,
 			int code)
 {
@@ -33,7 +33,8 @@ __noinline int pcl_drop(struct __sk_buff *skb, const struct pcl_packet *packet, 
 	pcl_count(skb, PCL_DROP_REASON(code));
 	pcl_trace_step(PCL_STEP_VERDICT, PCL_DROP_REASON(code), PCL_DROP_FILE(code),
 		       PCL_DROP_LINE(code), 0);
-	if (pcl_config.events >= PCL_EVENTS_DROPS)
+	if (pcl_config.events >= PCL_EVENTS_DROPS &&
+	    PCL_DROP_REASON(code) != PCL_DROP_NEIGHBOUR_NOISE)
 		pcl_emit(skb, packet, family, PCL_EVENT_DROP, code);
 	return TC_ACT_SHOT;
 }

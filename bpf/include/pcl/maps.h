@@ -132,4 +132,17 @@ struct {
 	__uint(max_entries, 1 << 16);
 } pcl_trace SEC(".maps");
 
+struct pcl_manifest_chunk {
+	__u8 bytes[4096];
+};
+
+/* What user space needs to take over a pinned datapath; no program reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct pcl_manifest_chunk);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} pcl_manifest SEC(".maps");
+
 #endif /* PCL_MAPS_H */

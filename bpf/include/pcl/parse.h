@@ -47,6 +47,12 @@ static __always_inline bool pcl_is_icmp_error(__u8 type, const int family)
 	       type == ICMP_PARAMETERPROB || type == ICMP_SOURCE_QUENCH;
 }
 
+/* RFC 3810: every host reports its groups, and nobody here asks. */
+static __always_inline bool pcl_is_multicast_listener(__u8 type)
+{
+	return (type >= 130 && type <= 132) || type == 143;
+}
+
 static __always_inline int pcl_parse_icmp(struct pcl_packet *packet, const __u8 *l4,
 					  const int family)
 {
@@ -63,7 +69,10 @@ static __always_inline int pcl_parse_icmp(struct pcl_packet *packet, const __u8 
 	packet->icmp_error = pcl_is_icmp_error(type, family);
 	if (packet->icmp_error)
 		return PCL_OK;
-	return family == 4 ? PCL_DROP(PCL_DROP_L4_PROTOCOL) : PCL_DROP(PCL_DROP_ICMPV6);
+	if (family == 4)
+		return PCL_DROP(PCL_DROP_L4_PROTOCOL);
+	return pcl_is_multicast_listener(type) ? PCL_DROP(PCL_DROP_NEIGHBOUR_NOISE)
+					       : PCL_DROP(PCL_DROP_ICMPV6);
 }
 
 /* length: what the IP header says is left for L4, or ~0 for a packet longer than it can say. */

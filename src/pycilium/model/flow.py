@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 import attrs
 
 from pycilium.model.identity import Identity
-from pycilium.model.policy import PROTOCOL_NAMES, RuleRef
+from pycilium.model.policy import DEFAULT_DENY, PROTOCOL_NAMES, RuleRef
 
 
 @attrs.frozen
@@ -45,7 +45,9 @@ class Flow:
 
     @property
     def rule(self) -> RuleRef | None:
-        """The rule that decided: ingress comes after egress."""
+        """The rule that decided: ingress comes after egress; no entry is the default."""
+        if self.reason == "DROP_POLICY":
+            return DEFAULT_DENY
         return self.ingress_rule or self.egress_rule
 
     def __str__(self) -> str:

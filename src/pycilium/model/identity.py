@@ -63,6 +63,15 @@ class IdentityAllocator:
         self._next = {FIRST_ENDPOINT: FIRST_ENDPOINT, FIRST_CIDR: FIRST_CIDR}
         self._freed: dict[int, list[int]] = {FIRST_ENDPOINT: [], FIRST_CIDR: []}
 
+    def copy(self) -> IdentityAllocator:
+        """An independent allocator in the same state, to plan with."""
+        twin = IdentityAllocator()
+        twin._by_labels = {k: _Allocation(v.number, v.references) for k, v in self._by_labels.items()}
+        twin._by_number = dict(self._by_number)
+        twin._next = dict(self._next)
+        twin._freed = {scope: list(freed) for scope, freed in self._freed.items()}
+        return twin
+
     def acquire(self, labels: Labels, *, number: int | None = None) -> Identity:
         """The identity of these labels, made if need be; `number` restores an earlier one."""
         held = self._by_labels.get(labels)

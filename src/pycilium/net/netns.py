@@ -60,6 +60,19 @@ class NetNS:
             raise SpecError("netns", source, "a namespace's name, path or process id") from error
 
     @classmethod
+    def adopt(cls, name: str) -> NetNS | None:
+        """A named namespace that an earlier process made, as if made here; None if it is gone."""
+        path = _named_path(name)
+        if not path.exists():
+            return None
+        return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC), name, path=path)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it has a name of its own in /run/netns, which close() takes away."""
+        return self._path is not None
+
+    @classmethod
     def current(cls) -> NetNS:
         """The namespace of the calling thread."""
         return cls(_namespaces.current(), "current")
@@ -115,6 +128,11 @@ class NetNS:
             self._fd = -1
             if self._path is not None:
                 _unbind(self._path)
+
+    def leave(self) -> None:
+        """Close the descriptor but leave a named namespace its name."""
+        self._path = None
+        self.close()
 
     def __enter__(self) -> Self:
         return self
