@@ -8,9 +8,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from pycilium.net import NetNS
-
 from benchmarks.errors import BenchmarkError
+from pycilium.net import NetNS
 
 IPTABLES_LEGACY = ("iptables-legacy-restore", "--wait", "60")
 IPTABLES_NFT = ("iptables-nft-restore",)

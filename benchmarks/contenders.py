@@ -17,7 +17,7 @@ Rules = Callable[[pods.Pods, list[kubeproxy.Service]], None]
 
 POLICY = f"""
 apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
+kind: CiliumClusterwideNetworkPolicy
 metadata:
   name: server
 spec:
@@ -60,6 +60,7 @@ def pycilium(name: str, count: int) -> Iterator[Path]:
         node.endpoint("server", pods.SERVER, pod=between.server)
         node.apply_policies([Policy.from_yaml(POLICY)])
         node.apply_services(service_objects(wanted))
+        node.require_rule(pods.CLIENT, wanted[-1].frontend, "server")
         with server(between.server, pods.PORT):
             yield Path(name, between.client, wanted[-1].address, wanted[-1].port)
 

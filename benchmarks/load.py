@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
-from pycilium.net import NetNS
 
 from benchmarks import build
 from benchmarks.errors import BenchmarkError
+from pycilium.net import NetNS
 
 SERVER_PROCESSOR = 0
 CLIENT_PROCESSOR = 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
+from benchmarks.errors import BenchmarkError
 from pycilium import Datapath, Policy, ServiceLB
 from pycilium.net import NetNS
 
@@ -39,11 +40,20 @@ class Node:
     def endpoint(self, app: str, *addresses: str, pod: NetNS | None = None) -> int:
         """The device of a new endpoint, labelled app=`app`, in an existing namespace or its own."""
         create = self.datapath.endpoints.create
-        made = self.namespace.run(lambda: create(addresses, labels={"app": app}, netns=pod))
+        made: Endpoint = self.namespace.run(
+            lambda: create(addresses, labels={"app": app}, netns=pod)
+        )
         return made.ifindex
 
     def apply_policies(self, policies: Sequence[Policy]) -> None:
         self.namespace.run(self.datapath.policies.apply, policies)
+
+    def require_rule(self, source: str, destination: str, policy: str) -> None:
+        """Refuse to measure a connection that is not allowed by the policy of that name."""
+        endpoint = next(one for one in self.datapath.endpoints if str(one.ip) == source)
+        explained = self.namespace.run(self.datapath.explain, endpoint, destination)
+        if not explained.allowed or not explained.rule or explained.rule.policy != policy:
+            raise BenchmarkError(f"{policy} does not decide:\n{explained}")
 
     def apply_services(self, services: Sequence[ServiceLB]) -> None:
         self.namespace.run(self.datapath.services.apply, services)

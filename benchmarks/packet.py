@@ -18,14 +18,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from ipaddress import ip_address
 
-from pycilium.libbpf import Object, ObjectSpec
-
 from benchmarks import build
 from benchmarks.cases import CASES, POD, REDIRECT, Case
 from benchmarks.report import Report
 from benchmarks.rounds import interleave
 from benchmarks.scene import Pod, Scene, scene
 from benchmarks.wrapper import Wrapped
+from pycilium.libbpf import Object, ObjectSpec
 
 ROUNDS = 31
 REPEAT = 50_000

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
-from pycilium.libbpf import Program, RingBuffer
-from pycilium.net import NetNS
 
 from benchmarks.frames import ACK, SYN, Tuple, tcp_frame
 from benchmarks.node import Node
 from benchmarks.wrapper import Place
 from pycilium import Policy, ServiceLB
+from pycilium.libbpf import Program, RingBuffer
+from pycilium.net import NetNS
 
 CLIENT, SERVER, STRANGER = "10.1.0.10", "10.1.0.20", "10.1.0.30"
 CLIENT6, SERVER6 = "fd00:10:1::10", "fd00:10:1::20"
@@ -24,7 +24,7 @@ FRONTENDS = 16  # new connections take turns at 10.96.0.0 to 10.96.0.15
 POLICIES = (
     """
 apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
+kind: CiliumClusterwideNetworkPolicy
 metadata: {name: server}
 spec:
   endpointSelector: {matchLabels: {app: server}}
@@ -34,7 +34,7 @@ spec:
 """,
     """
 apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
+kind: CiliumClusterwideNetworkPolicy
 metadata: {name: client}
 spec:
   endpointSelector: {matchLabels: {app: client}}

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from types import TracebackType
 
 import attrs
-from pycilium.libbpf import Object, ObjectSpec, Program, TestRun
-from pycilium.net import NetNS
 
 from benchmarks import build, frames
 from benchmarks.errors import BenchmarkError
+from pycilium.libbpf import Object, ObjectSpec, Program, TestRun
+from pycilium.net import NetNS
 
 
 @attrs.frozen

@@ -98,8 +98,7 @@ static __always_inline int pcl_handle(struct __sk_buff *skb, const enum pcl_hook
 	return pcl_finish(skb, &packet, hook, family, outcome);
 }
 
-static __always_inline int pcl_other(struct __sk_buff *skb, const enum pcl_hook hook,
-				     int outcome)
+static __always_inline int pcl_other(struct __sk_buff *skb, const enum pcl_hook hook, int outcome)
 {
 	struct pcl_packet packet = {};
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every exception that pycilium raises on purpose.
 
-    PyciliumError
-    ├─ KernelError(OSError)     a system call failed: errno, operation, object, hint
-    │  ├─ VerifierError         the kernel's verifier refused a program
-    │  ├─ NotSupportedError     the kernel lacks a feature, confirmed by a probe
-    │  ├─ PermissionDeniedError a capability is missing, confirmed by a probe
-    │  └─ MapFullError          a map has no room: map, used, size
-    ├─ SpecError(ValueError)    bad input, refused before any change: field, value, allowed
-    ├─ ConflictError            somebody else holds the hook, pin or address
-    └─ ClosedError(RuntimeError) use after close
+PyciliumError
+├─ KernelError(OSError)     a system call failed: errno, operation, object, hint
+│  ├─ VerifierError         the kernel's verifier refused a program
+│  ├─ NotSupportedError     the kernel lacks a feature, confirmed by a probe
+│  ├─ PermissionDeniedError a capability is missing, confirmed by a probe
+│  └─ MapFullError          a map has no room: map, used, size
+├─ SpecError(ValueError)    bad input, refused before any change: field, value, allowed
+├─ ConflictError            somebody else holds the hook, pin or address
+└─ ClosedError(RuntimeError) use after close
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ class NotSupportedError(KernelError):
         self.feature = feature
         self.minimum_kernel = minimum_kernel
         needs = f" (requires Linux >= {minimum_kernel})" if minimum_kernel else ""
-        super().__init__(
-            errno, "use", feature, meaning=f"not supported by this kernel{needs}"
-        )
+        super().__init__(errno, "use", feature, meaning=f"not supported by this kernel{needs}")
 
 
 class PermissionDeniedError(KernelError):
@@ -94,9 +92,7 @@ class MapFullError(KernelError):
 class SpecError(PyciliumError, ValueError):
     """Bad input, refused before any change; says the field, the value and what is allowed."""
 
-    def __init__(
-        self, field: str, value: object, allowed: str, *, origin: str = ""
-    ) -> None:
+    def __init__(self, field: str, value: object, allowed: str, *, origin: str = "") -> None:
         self.field = field
         self.value = value
         self.allowed = allowed
@@ -105,7 +101,9 @@ class SpecError(PyciliumError, ValueError):
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""
-        return f"{where}{self.field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
+        return (
+            f"{where}{self.field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
+        )
 
 
 class ConflictError(PyciliumError):

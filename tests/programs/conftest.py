@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from programs.lab import HAIRPIN, HAIRPIN6, Lab, packed
 from pycilium.libbpf import ObjectSpec
 from pycilium.net import NetNS, links
-
-from programs.lab import HAIRPIN, HAIRPIN6, Lab, packed
 
 SMALL = {
     "pcl_ct4": 1024,

@@ -24,8 +24,6 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from pycilium.libbpf import ObjectSpec
-
 from programs.lab import (
     ALLOW_ALL,
     DB,
@@ -42,6 +40,7 @@ from programs.lab import (
     Lab,
     web_frame,
 )
+from pycilium.libbpf import ObjectSpec
 
 pytestmark = pytest.mark.root
 SYN = TCP(sport=1000, dport=80, flags="S")

@@ -40,7 +40,9 @@ class Snapshot:
 
     def leaked_since(self, before: Snapshot) -> dict[str, list[object]]:
         """By kind, what is here and was not before."""
-        pairs = ((f.name, getattr(self, f.name), getattr(before, f.name)) for f in attrs.fields(Snapshot))
+        pairs = (
+            (f.name, getattr(self, f.name), getattr(before, f.name)) for f in attrs.fields(Snapshot)
+        )
         return {name: sorted(now - then) for name, now, then in pairs if now - then}
 
 

@@ -6,14 +6,14 @@
 #include "pcl/types.h"
 
 const volatile struct pcl_config pcl_config = {
-	.events = PCL_EVENTS_VERDICTS,
-	.ipv4 = 1,
-	.ipv6 = 1,
-	.services = 1,
-	.syn_timeout = 60 * 250,
-	.tcp_timeout = 8000 * 250,
-	.closing_timeout = 10 * 250,
-	.other_timeout = 60 * 250,
+    .events = PCL_EVENTS_VERDICTS,
+    .ipv4 = 1,
+    .ipv6 = 1,
+    .services = 1,
+    .syn_timeout = 60 * 250,
+    .tcp_timeout = 8000 * 250,
+    .closing_timeout = 10 * 250,
+    .other_timeout = 60 * 250,
 };
 
 /* Never read: it keeps the types that only user space uses in the object's BTF. */

@@ -205,8 +205,8 @@ static __always_inline int pcl_decide_anew(struct __sk_buff *skb, struct pcl_pac
 }
 
 /* An endpoint sends with its own MAC and its own address, or not at all. */
-static __always_inline int pcl_check_sender(struct __sk_buff *skb,
-					    const struct pcl_packet *packet, const int family)
+static __always_inline int pcl_check_sender(struct __sk_buff *skb, const struct pcl_packet *packet,
+					    const int family)
 {
 	const struct ethhdr *eth = pcl_data(skb);
 	const struct pcl_endpoint *endpoint;
@@ -221,7 +221,7 @@ static __always_inline int pcl_check_sender(struct __sk_buff *skb,
 		return PCL_DROP(PCL_DROP_SOURCE_MAC);
 	if (family == 4 ? endpoint->ipv4 != packet->tuple.src.v4 || !endpoint->ipv4
 			: !pcl_addr_equal(&endpoint->ipv6, &packet->tuple.src, 6) ||
-				  !(endpoint->ipv6.quads[0] | endpoint->ipv6.quads[1]))
+			      !(endpoint->ipv6.quads[0] | endpoint->ipv6.quads[1]))
 		return PCL_DROP(PCL_DROP_SOURCE_IP);
 	return PCL_OK;
 }
@@ -278,7 +278,8 @@ static __always_inline int pcl_create(struct pcl_packet *packet, const int famil
 {
 	const struct pcl_ct_entry *entry = &scratch->entry;
 
-	if (packet->tuple.protocol == IPPROTO_TCP && packet->tcp_flags & (PCL_TCP_FIN | PCL_TCP_RST))
+	if (packet->tuple.protocol == IPPROTO_TCP &&
+	    packet->tcp_flags & (PCL_TCP_FIN | PCL_TCP_RST))
 		return entry->flags & PCL_CT_TRANSLATED ? PCL_DROP(PCL_DROP_INVALID) : PCL_OK;
 	if (pcl_config.services && entry->flags & PCL_CT_TRANSLATED)
 		return pcl_create_translated(packet, family, scratch);
@@ -375,10 +376,10 @@ static __always_inline int pcl_open(struct __sk_buff *skb, struct pcl_packet *pa
 PCL_SLOW_EACH(pcl_open)
 PCL_SLOW_EACH(pcl_decide_anew)
 
-#define PCL_SLOW_CALL(function, hook, family, ...)                                             \
+#define PCL_SLOW_CALL(function, hook, family, ...)                                                 \
 	((hook) == PCL_HOOK_RX                                                                     \
-		 ? ((family) == 4 ? function##_rx4(__VA_ARGS__) : function##_rx6(__VA_ARGS__))         \
-		 : ((family) == 4 ? function##_tx4(__VA_ARGS__) : function##_tx6(__VA_ARGS__)))
+	     ? ((family) == 4 ? function##_rx4(__VA_ARGS__) : function##_rx6(__VA_ARGS__))         \
+	     : ((family) == 4 ? function##_tx4(__VA_ARGS__) : function##_tx6(__VA_ARGS__)))
 
 static __always_inline int pcl_connection(struct __sk_buff *skb, struct pcl_packet *packet,
 					  const enum pcl_hook hook, const int family)

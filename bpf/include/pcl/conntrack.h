@@ -69,8 +69,8 @@ static __always_inline void *pcl_ct_map(const int family)
 }
 
 /* The entry of a tuple; from_opener: whether the tuple's source opened the connection. */
-static __always_inline struct pcl_ct_entry *
-pcl_ct_find(const struct pcl_tuple *tuple, const int family, bool *from_opener)
+static __always_inline struct pcl_ct_entry *pcl_ct_find(const struct pcl_tuple *tuple,
+							const int family, bool *from_opener)
 {
 	struct pcl_ct_entry *entry;
 	union pcl_ct_key key;

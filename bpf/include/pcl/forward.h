@@ -46,15 +46,14 @@ static __always_inline int pcl_decrement_ttl(struct iphdr *ip4, struct ipv6hdr *
 	return PCL_OK;
 }
 
-static __always_inline int pcl_deliver(struct __sk_buff *skb, const struct pcl_side *to,
-				       bool peer, const int family)
+static __always_inline int pcl_deliver(struct __sk_buff *skb, const struct pcl_side *to, bool peer,
+				       const int family)
 {
 	struct ethhdr *eth = pcl_data(skb);
 	void *l3 = eth + 1;
 	int result;
 
-	if (l3 + (family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) >
-	    pcl_data_end(skb))
+	if (l3 + (family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) > pcl_data_end(skb))
 		return PCL_DROP(PCL_DROP_INVALID);
 	result = pcl_decrement_ttl(l3, l3, family);
 	if (result)
@@ -70,8 +69,8 @@ static __always_inline int pcl_deliver(struct __sk_buff *skb, const struct pcl_s
 }
 
 /* From the stack (tx) a packet is on its way already; from an endpoint it may have to turn. */
-static __always_inline int pcl_forward(struct __sk_buff *skb, const struct pcl_side *to,
-				       bool peer, const enum pcl_hook hook, const int family)
+static __always_inline int pcl_forward(struct __sk_buff *skb, const struct pcl_side *to, bool peer,
+				       const enum pcl_hook hook, const int family)
 {
 	if (hook == PCL_HOOK_RX && to->ifindex)
 		return pcl_deliver(skb, to, peer, family);

@@ -20,13 +20,12 @@ static __always_inline void pcl_fragment_key(const struct pcl_packet *packet, co
 }
 
 /* After the first fragment was allowed, so that a refused one leaves no trace. */
-static __always_inline void pcl_fragment_remember(const struct pcl_packet *packet,
-						  const int family)
+static __always_inline void pcl_fragment_remember(const struct pcl_packet *packet, const int family)
 {
 	struct pcl_fragment_value ports = {
-		.sport_be = packet->tuple.sport_be,
-		.dport_be = packet->tuple.dport_be,
-		.policy_port_be = packet->policy_port_be,
+	    .sport_be = packet->tuple.sport_be,
+	    .dport_be = packet->tuple.dport_be,
+	    .policy_port_be = packet->policy_port_be,
 	};
 	struct pcl_fragment_key key = {};
 

@@ -139,12 +139,12 @@ static __always_inline int pcl_untranslate(struct __sk_buff *skb, const struct p
 					   const struct pcl_quote *quote,
 					   const struct pcl_match *match, const int family)
 {
-	const __u32 source = family == 4 ? offsetof(struct iphdr, saddr)
-					 : offsetof(struct ipv6hdr, saddr);
-	const __u32 target = family == 4 ? offsetof(struct iphdr, daddr)
-					 : offsetof(struct ipv6hdr, daddr);
+	const __u32 source =
+	    family == 4 ? offsetof(struct iphdr, saddr) : offsetof(struct ipv6hdr, saddr);
+	const __u32 target =
+	    family == 4 ? offsetof(struct iphdr, daddr) : offsetof(struct ipv6hdr, daddr);
 	const struct pcl_ct_entry *entry = match->entry;
-	struct pcl_rewrite to = { .src = outer->tuple.src, .dst = outer->tuple.dst };
+	struct pcl_rewrite to = {.src = outer->tuple.src, .dst = outer->tuple.dst};
 	union pcl_addr inner;
 	int result;
 
@@ -155,22 +155,24 @@ static __always_inline int pcl_untranslate(struct __sk_buff *skb, const struct p
 			return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
 		inner = entry->backend;
 		to.dst = inner;
-		result = pcl_quote_address(skb, outer, quote, source, &quote->packet.tuple.src, &inner,
-					   family);
+		result = pcl_quote_address(skb, outer, quote, source, &quote->packet.tuple.src,
+					   &inner, family);
 		if (!result)
-			result = pcl_quote_port(skb, outer, quote->packet.l4_offset,
-						quote->packet.tuple.sport_be, entry->backend_port_be);
+			result =
+			    pcl_quote_port(skb, outer, quote->packet.l4_offset,
+					   quote->packet.tuple.sport_be, entry->backend_port_be);
 	} else {
 		if (!match->from_opener)
 			return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
 		inner = entry->frontend;
 		if (pcl_addr_equal(&outer->tuple.src, &entry->backend, family))
 			to.src = inner;
-		result = pcl_quote_address(skb, outer, quote, target, &quote->packet.tuple.dst, &inner,
-					   family);
+		result = pcl_quote_address(skb, outer, quote, target, &quote->packet.tuple.dst,
+					   &inner, family);
 		if (!result)
-			result = pcl_quote_port(skb, outer, quote->packet.l4_offset + 2,
-						quote->packet.tuple.dport_be, entry->frontend_port_be);
+			result =
+			    pcl_quote_port(skb, outer, quote->packet.l4_offset + 2,
+					   quote->packet.tuple.dport_be, entry->frontend_port_be);
 	}
 	return result ? result : pcl_outer_addresses(skb, outer, &to, family);
 }
@@ -211,8 +213,8 @@ static __always_inline int pcl_icmp_error(struct __sk_buff *skb, struct pcl_pack
 			return result;
 	}
 	peer = match.from_opener ? PCL_CT_PEER_OPENER : PCL_CT_PEER_RESPONDER;
-	return pcl_forward(skb, &match.entry->sides[!match.from_opener],
-			   match.entry->flags & peer, hook, family);
+	return pcl_forward(skb, &match.entry->sides[!match.from_opener], match.entry->flags & peer,
+			   hook, family);
 }
 
 PCL_SLOW_EACH(pcl_icmp_error)

@@ -132,17 +132,15 @@ struct {
 	__uint(max_entries, 1 << 16);
 } pcl_trace SEC(".maps");
 
-struct pcl_manifest_chunk {
-	__u8 bytes[4096];
-};
-
-/* What user space needs to take over a pinned datapath; no program reads it. */
+/*
+ * [0] header, then two banks of chunks. Only of a pinned datapath, and only for user space:
+ * what adopt() cannot read from the other maps. An array: no write of it can fail for memory.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
 	__type(value, struct pcl_manifest_chunk);
-	__uint(max_entries, 16384);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1025);
 } pcl_manifest SEC(".maps");
 
 #endif /* PCL_MAPS_H */

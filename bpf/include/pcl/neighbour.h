@@ -217,8 +217,7 @@ __noinline int pcl_handle_ndp(struct __sk_buff *skb)
 	frame = pcl_data(skb);
 	if ((void *)frame + sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + 8 > pcl_data_end(skb))
 		return PCL_OK;
-	if (frame->ip.nexthdr != IPPROTO_ICMPV6 ||
-	    frame->ndp.type < PCL_NDP_ROUTER_SOLICITATION ||
+	if (frame->ip.nexthdr != IPPROTO_ICMPV6 || frame->ndp.type < PCL_NDP_ROUTER_SOLICITATION ||
 	    frame->ndp.type > PCL_NDP_REDIRECT)
 		return PCL_OK;
 	endpoint = bpf_map_lookup_elem(&pcl_endpoints, &ifindex);

@@ -17,11 +17,11 @@
  */
 enum pcl_outcome {
 	PCL_OK = 0,
-	PCL_PASS = 1,	  /* to the next program or the stack */
+	PCL_PASS = 1,	    /* to the next program or the stack */
 	PCL_REDIRECTED = 2, /* bpf_redirect*() has been called */
-	PCL_ANSWERED = 3, /* turned into its own answer and sent back */
-	PCL_STALE = 4,	  /* the connection must be decided anew */
-	PCL_UNKNOWN = 5,  /* no such connection */
+	PCL_ANSWERED = 3,   /* turned into its own answer and sent back */
+	PCL_STALE = 4,	    /* the connection must be decided anew */
+	PCL_UNKNOWN = 5,    /* no such connection */
 };
 
 /* Every header sets PCL_FILE before its first function; the macro takes it from there. */

@@ -21,7 +21,7 @@ static __always_inline __u32 pcl_epoch(__u32 slot)
 static __always_inline struct pcl_endpoint *pcl_endpoint_of(const union pcl_addr *addr,
 							    const int family, __u32 *ifindex)
 {
-	struct pcl_address_key key = { .family = family };
+	struct pcl_address_key key = {.family = family};
 	const __u32 *found;
 
 	if (family == 4)
@@ -38,7 +38,7 @@ static __always_inline struct pcl_endpoint *pcl_endpoint_of(const union pcl_addr
 /* What no prefix names is the world. */
 static __always_inline __u32 pcl_identity_of(const union pcl_addr *addr, const int family)
 {
-	struct pcl_ipcache_key key = { .family = family };
+	struct pcl_ipcache_key key = {.family = family};
 	const struct pcl_ipcache_value *value;
 
 	key.prefixlen = PCL_IPCACHE_STATIC_BITS + (family == 4 ? 32 : 128);
@@ -78,11 +78,11 @@ static __always_inline int pcl_policy_check(struct pcl_side *side, __u32 peer,
 					    __be16 port_be)
 {
 	struct pcl_policy_key key = {
-		.prefixlen = PCL_POLICY_FULL_BITS,
-		.identity = peer,
-		.direction = direction,
-		.protocol = protocol,
-		.port_be = port_be,
+	    .prefixlen = PCL_POLICY_FULL_BITS,
+	    .identity = peer,
+	    .direction = direction,
+	    .protocol = protocol,
+	    .port_be = port_be,
 	};
 	const struct pcl_policy_value *value;
 	__u32 slot = side->slot, verdict = PCL_POLICY_NONE;
@@ -119,8 +119,8 @@ static __always_inline int pcl_policy_decide(struct pcl_ct_entry *entry, __u8 pr
 	int result;
 
 	if (opener->ifindex) {
-		result = pcl_policy_check(opener, responder->identity, PCL_EGRESS, protocol,
-					  port_be);
+		result =
+		    pcl_policy_check(opener, responder->identity, PCL_EGRESS, protocol, port_be);
 		if (result)
 			return result;
 	}

@@ -22,8 +22,8 @@ static __always_inline __u32 pcl_mix(__u32 hash)
 /* By the client's tuple: the same connection finds the same backend again. */
 static __always_inline __u32 pcl_service_hash(const struct pcl_packet *packet, __u32 service)
 {
-	__u32 hash = packet->tuple.src.words[0] ^ packet->tuple.src.words[1] ^ packet->tuple.src.words[2] ^
-		     packet->tuple.src.words[3];
+	__u32 hash = packet->tuple.src.words[0] ^ packet->tuple.src.words[1] ^
+		     packet->tuple.src.words[2] ^ packet->tuple.src.words[3];
 
 	return pcl_mix(pcl_mix(hash) ^ ((__u32)packet->tuple.sport_be << 16 | service));
 }
@@ -33,10 +33,10 @@ static __always_inline int pcl_service_select(struct pcl_packet *packet, const i
 					      struct pcl_backend **backend)
 {
 	struct pcl_service_key key = {
-		.addr = packet->tuple.dst,
-		.port_be = packet->tuple.dport_be,
-		.protocol = packet->tuple.protocol,
-		.family = family,
+	    .addr = packet->tuple.dst,
+	    .port_be = packet->tuple.dport_be,
+	    .protocol = packet->tuple.protocol,
+	    .family = family,
 	};
 	const struct pcl_service_value *service;
 	const __u32 *index;

@@ -21,21 +21,21 @@ enum pcl_reason {
 	PCL_DROP_CT_CREATE = 155, /* the conntrack entry could not be written */
 	PCL_DROP_IPV6_EXTENSION = 156,
 	PCL_DROP_NO_BACKEND = 158,
-	PCL_DROP_FRAGMENT = 175, /* its first fragment was not seen */
-	PCL_DROP_ICMPV6 = 176,	 /* ICMPv6 type that an endpoint may not send */
+	PCL_DROP_FRAGMENT = 175,    /* its first fragment was not seen */
+	PCL_DROP_ICMPV6 = 176,	    /* ICMPv6 type that an endpoint may not send */
 	PCL_DROP_POLICY_DENY = 181, /* a deny rule */
 	PCL_DROP_VLAN = 182,
 	PCL_DROP_TTL = 196,
-	PCL_DROP_ENDPOINT_UNKNOWN = 203,  /* the interface has no endpoint yet */
-	PCL_DROP_SOURCE_MAC = 208,	  /* source MAC is not the endpoint's */
-	PCL_DROP_NEIGHBOUR_SPOOF = 209,	  /* ARP or NDP that claims another's address */
-	PCL_DROP_POLICY_NOT_READY = 210,  /* the endpoint's policy slot is empty */
-	PCL_DROP_ICMP_UNRELATED = 211,	  /* ICMP error about no known connection */
-	PCL_DROP_MULTICAST = 212,	  /* multicast and broadcast are not carried */
-	PCL_DROP_FRAGMENT_TINY = 213,	  /* first fragment without a whole L4 header */
-	PCL_DROP_WRITE = 214,		  /* the packet could not be rewritten */
-	PCL_DROP_WRONG_DEVICE = 215,	  /* a connection's packet on a foreign interface */
-	PCL_DROP_NEIGHBOUR_NOISE = 216,	  /* ARP or NDP that needs no answer */
+	PCL_DROP_ENDPOINT_UNKNOWN = 203, /* the interface has no endpoint yet */
+	PCL_DROP_SOURCE_MAC = 208,	 /* source MAC is not the endpoint's */
+	PCL_DROP_NEIGHBOUR_SPOOF = 209,	 /* ARP or NDP that claims another's address */
+	PCL_DROP_POLICY_NOT_READY = 210, /* the endpoint's policy slot is empty */
+	PCL_DROP_ICMP_UNRELATED = 211,	 /* ICMP error about no known connection */
+	PCL_DROP_MULTICAST = 212,	 /* multicast and broadcast are not carried */
+	PCL_DROP_FRAGMENT_TINY = 213,	 /* first fragment without a whole L4 header */
+	PCL_DROP_WRITE = 214,		 /* the packet could not be rewritten */
+	PCL_DROP_WRONG_DEVICE = 215,	 /* a connection's packet on a foreign interface */
+	PCL_DROP_NEIGHBOUR_NOISE = 216,	 /* ARP or NDP that needs no answer */
 	PCL_REASON_MAX = 256,
 };
 
@@ -68,10 +68,10 @@ enum pcl_policy_verdict {
 
 /* Fixed sizes that user space must know. */
 enum pcl_limits {
-	PCL_POLICY_STATIC_BITS = 40,	/* identity and direction */
-	PCL_POLICY_PROTOCOL_BITS = 48,	/* and protocol */
-	PCL_POLICY_FULL_BITS = 64,	/* and port */
-	PCL_IPCACHE_STATIC_BITS = 32,	/* family and padding */
+	PCL_POLICY_STATIC_BITS = 40,   /* identity and direction */
+	PCL_POLICY_PROTOCOL_BITS = 48, /* and protocol */
+	PCL_POLICY_FULL_BITS = 64,     /* and port */
+	PCL_IPCACHE_STATIC_BITS = 32,  /* family and padding */
 	PCL_IDENTITY_HOST = 1,
 	PCL_IDENTITY_WORLD = 2,
 };
@@ -86,7 +86,7 @@ union pcl_addr {
 /* An endpoint, by the ifindex of its device on the host's side. */
 struct pcl_endpoint {
 	__u32 identity;
-	__u32 policy_slot;  /* index into pcl_policies and pcl_epochs */
+	__u32 policy_slot;   /* index into pcl_policies and pcl_epochs */
 	__u32 peer_redirect; /* 1: bpf_redirect_peer works (a veth into another netns) */
 	__be32 ipv4;	     /* 0: none */
 	union pcl_addr ipv6; /* zero: none */
@@ -116,10 +116,10 @@ struct pcl_ipcache_value {
 /* One entry of a policy set; prefixlen says how much of it counts. */
 struct pcl_policy_key {
 	__u32 prefixlen;
-	__u32 identity;	 /* the peer's; 0: any */
-	__u8 direction;	 /* enum pcl_direction */
-	__u8 protocol;	 /* IPPROTO_*; 0 with a short prefix: any */
-	__be16 port_be;	 /* destination port; ICMP: the type */
+	__u32 identity; /* the peer's; 0: any */
+	__u8 direction; /* enum pcl_direction */
+	__u8 protocol;	/* IPPROTO_*; 0 with a short prefix: any */
+	__be16 port_be; /* destination port; ICMP: the type */
 };
 
 struct pcl_policy_value {
@@ -153,9 +153,9 @@ struct pcl_backend {
 
 /* Where the packets of one side of a connection come from and go to. */
 struct pcl_side {
-	__u32 ifindex;	/* device on the host's side; 0: reached through the stack */
-	__u32 slot;	/* its policy slot; 0: not local, pcl_epochs[0] counts identities */
-	__u32 epoch;	/* of that slot when the verdict was made */
+	__u32 ifindex; /* device on the host's side; 0: reached through the stack */
+	__u32 slot;    /* its policy slot; 0: not local, pcl_epochs[0] counts identities */
+	__u32 epoch;   /* of that slot when the verdict was made */
 	__u32 identity;
 	__u8 mac[6];	  /* the endpoint's */
 	__u8 host_mac[6]; /* its gateway's */
@@ -168,9 +168,9 @@ enum pcl_ct_flags {
 	PCL_CT_CLOSING_OPENER = 1 << 2,	   /* FIN or RST from the opener */
 	PCL_CT_CLOSING_RESPONDER = 1 << 3, /* FIN or RST from the responder */
 	PCL_CT_TRANSLATED = 1 << 4,	   /* rewrite is set */
-	PCL_CT_FRONT = 1 << 5, /* the tuple that the client sees; else the backend's */
-	PCL_CT_HAIRPIN = 1 << 6, /* the client is its own backend */
-	PCL_CT_PEER_OPENER = 1 << 7, /* redirect_peer reaches the opener */
+	PCL_CT_FRONT = 1 << 5,		   /* the tuple that the client sees; else the backend's */
+	PCL_CT_HAIRPIN = 1 << 6,	   /* the client is its own backend */
+	PCL_CT_PEER_OPENER = 1 << 7,	   /* redirect_peer reaches the opener */
 	PCL_CT_PEER_RESPONDER = 1 << 8,
 };
 
@@ -181,7 +181,7 @@ struct pcl_ct_entry {
 	union pcl_addr backend;	 /* translated: the backend's address */
 	__be16 frontend_port_be;
 	__be16 backend_port_be;
-	__u32 service; /* id; 0: none */
+	__u32 service;	 /* id; 0: none */
 	__u32 last_seen; /* jiffies, low 32 bits */
 	__u32 flags;	 /* enum pcl_ct_flags */
 };
@@ -247,7 +247,7 @@ struct pcl_event {
 	__u32 ifindex;
 	__u32 src_identity;
 	__u32 dst_identity;
-	__u32 egress_rule;  /* 0: default or not asked */
+	__u32 egress_rule; /* 0: default or not asked */
 	__u32 ingress_rule;
 	union pcl_addr backend; /* translated destination; zero: none */
 	__be16 backend_port_be;
@@ -256,16 +256,16 @@ struct pcl_event {
 };
 
 enum pcl_step {
-	PCL_STEP_PARSE = 1,	/* a: protocol, b: sport, c: dport, addr: destination */
-	PCL_STEP_CT = 2,	/* a: 0 miss, 1 hit, 2 hit but stale */
-	PCL_STEP_SERVICE = 3,	/* a: 0 miss, 1 hit; b: service id, c: backend count */
-	PCL_STEP_BACKEND = 4,	/* a: backend id, b: port, addr: backend */
-	PCL_STEP_SOURCE = 5,	/* a: identity, b: endpoint id, c: policy slot */
+	PCL_STEP_PARSE = 1,	  /* a: protocol, b: sport, c: dport, addr: destination */
+	PCL_STEP_CT = 2,	  /* a: 0 miss, 1 hit, 2 hit but stale */
+	PCL_STEP_SERVICE = 3,	  /* a: 0 miss, 1 hit; b: service id, c: backend count */
+	PCL_STEP_BACKEND = 4,	  /* a: backend id, b: port, addr: backend */
+	PCL_STEP_SOURCE = 5,	  /* a: identity, b: endpoint id, c: policy slot */
 	PCL_STEP_DESTINATION = 6, /* a: identity, b: endpoint id (0: not local), c: slot */
-	PCL_STEP_POLICY = 7,	/* a: direction, b: verdict, c: rule id, d: peer identity */
-	PCL_STEP_CT_CREATE = 8, /* a: 0 or -errno */
-	PCL_STEP_FORWARD = 9,	/* a: ifindex (0: stack), b: 1 with redirect_peer */
-	PCL_STEP_VERDICT = 10,	/* a: reason, b: file, c: line */
+	PCL_STEP_POLICY = 7,	  /* a: direction, b: verdict, c: rule id, d: peer identity */
+	PCL_STEP_CT_CREATE = 8,	  /* a: 0 or -errno */
+	PCL_STEP_FORWARD = 9,	  /* a: ifindex (0: stack), b: 1 with redirect_peer */
+	PCL_STEP_VERDICT = 10,	  /* a: reason, b: file, c: line */
 };
 
 /* One record of pcl_trace. */
@@ -287,17 +287,22 @@ enum pcl_events_level {
 
 /* The .rodata configuration of one loaded object; false features cost no instruction. */
 struct pcl_config {
-	__u32 trace;	   /* write pcl_trace and leave live state alone */
-	__u32 events;	   /* enum pcl_events_level */
+	__u32 trace;  /* write pcl_trace and leave live state alone */
+	__u32 events; /* enum pcl_events_level */
 	__u32 ipv4;
 	__u32 ipv6;
 	__u32 services;
-	__u32 syn_timeout;	   /* jiffies */
-	__u32 tcp_timeout;	   /* jiffies */
-	__u32 closing_timeout;	   /* jiffies */
-	__u32 other_timeout;	   /* jiffies */
-	__be32 hairpin_ipv4;	   /* source that a client sees when it is its own backend */
+	__u32 syn_timeout;     /* jiffies */
+	__u32 tcp_timeout;     /* jiffies */
+	__u32 closing_timeout; /* jiffies */
+	__u32 other_timeout;   /* jiffies */
+	__be32 hairpin_ipv4;   /* source that a client sees when it is its own backend */
 	union pcl_addr hairpin_ipv6;
+};
+
+/* A piece of what user space must know of a pinned datapath. */
+struct pcl_manifest_chunk {
+	__u8 bytes[4096];
 };
 
 /* Names every type that user space reads and no map holds. */

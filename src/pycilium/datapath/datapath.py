@@ -1,322 +1,277 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datapath: the loaded programs, their maps and the endpoints of one node."""
+"""Datapath: the programs, tables and attachments of one node, and the five nouns over them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, Self
+import errno
+import warnings
+from typing import TYPE_CHECKING, Any, Self
 
-import attrs
-
-from pycilium.datapath import manifest, status
-from pycilium.datapath.config import Config, Events
-from pycilium.datapath.context import Context
-from pycilium.datapath.endpoints import Endpoint, Endpoints
-from pycilium.datapath.explain import Explainer, Explanation
-from pycilium.datapath.flows import EventCounts, Flows
-from pycilium.datapath.hooks import PROGRAMS
+from pycilium.datapath import pins, status
+from pycilium.datapath.config import Config, EventLevel
+from pycilium.datapath.core import SET_MAP, Core, check_sizes
+from pycilium.datapath.endpoints import Endpoints
+from pycilium.datapath.explain import Explainer
+from pycilium.datapath.flows import Flows
 from pycilium.datapath.identities import Identities
-from pycilium.datapath.packets import Probe
 from pycilium.datapath.policies import Policies
-from pycilium.datapath.registry import RuleRegistry, SlotTable
+from pycilium.datapath.restore import manifest_of, restore
+from pycilium.datapath.rules import Rules
 from pycilium.datapath.services import Services
-from pycilium.errors import ClosedError, ConflictError, SpecError
-from pycilium.libbpf import Hook, Map, Object, ObjectSpec, Program, features
-from pycilium.libbpf.explain import kernel_error
-from pycilium.model import Flow
-from pycilium.model.policy import PROTOCOLS
+from pycilium.errors import PermissionDeniedError
+from pycilium.libbpf import Object, ObjectSpec, features
 from pycilium.net import NetNS
 
-OBJECT = "endpoint"
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    from pycilium.datapath.endpoint import Endpoint
+    from pycilium.datapath.explanation import Explanation
+    from pycilium.datapath.flows import LostFlows
+    from pycilium.model import Flow
+
+_BPFFS = "/sys/fs/bpf"
 
 
 class Datapath:
-    """Identity-based policy and services for the endpoints of one node.
+    """Made by open() or adopt(). Scoped, everything goes with close(); pinned, it stays.
 
-    Made by open() or adopt(). Scoped, it dies with its `with`; pinned, it survives the process
-    and adopt() takes it over.
+    Works in the network namespace where it was opened, whichever thread calls.
     """
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._closed = False
-        context.record = self._record
-        self.identities = Identities(context)
-        self.policies = Policies(context, self.identities)
-        self.endpoints = Endpoints(context, self.identities, self.policies)
-        self.services = Services(context)
-        self._flows = Flows(context, self.endpoints, self.services)
-        self._explainer = Explainer(context, self.endpoints, self.services)
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._rules = Rules()
+        self.identities = Identities(core)
+        self.policies = Policies(core, self.identities, self._rules)
+        self.endpoints = Endpoints(core, self.identities, self.policies)
+        self.services = Services(core)
+        self._flows = Flows(core, self.endpoints, self.identities, self._rules, self.services)
+        parts = (self.endpoints, self.identities, self.policies, self._rules)
+        self._explainer = Explainer(core, *parts)
+        core.describe = lambda: manifest_of(self, core)
 
     @classmethod
     def open(
         cls,
         *,
         pin: str | None = None,
-        bpffs: str | os.PathLike[str] = "/sys/fs/bpf",
+        bpffs: str | os.PathLike[str] = _BPFFS,
         sizes: Mapping[str, int] | None = None,
-        events: Events | str = Events.VERDICTS,
+        events: EventLevel | str = EventLevel.VERDICTS,
         allow_host: bool = True,
         ipv4: bool = True,
         ipv6: bool = True,
         services: bool = True,
     ) -> Datapath:
-        """Load the programs for the network namespace of the calling thread.
+        """Load the programs; nothing is attached until there are endpoints.
 
-        pin: a name under which it survives this process, on the BPF file system at `bpffs`.
-        sizes: entries of maps by name. Linux >= 6.1; TCX from 6.6.
-        Raises SpecError, ConflictError, PermissionDeniedError, NotSupportedError, KernelError.
+        pin: a name under which everything survives this process, on the BPF file system
+        `bpffs`. sizes: entries by map name, "pcl_policy_set" for one policy set. allow_host:
+        the node may reach its endpoints unless a rule denies it. Linux >= 6.1.
+        Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
+        name is pinned already, VerifierError and KernelError.
         """
-        config = Config(
-            sizes=sizes, events=events, allow_host=allow_host, ipv4=ipv4, ipv6=ipv6, services=services
+        flags = {"allow_host": allow_host, "ipv4": ipv4, "ipv6": ipv6, "services": services}
+        config = Config(events=EventLevel.of(events), **flags)
+        spec = ObjectSpec.bundled("endpoint")
+        checked = check_sizes(spec, sizes)
+        where = None if pin is None else pins.directory(pin, bpffs)
+        _require_privileges()
+        loaded = spec.load(
+            variables=config.variables(),
+            max_entries={name: size for name, size in checked.items() if name != SET_MAP},
+            disable_maps=() if where else ("pcl_manifest",),
         )
-        directory = None if pin is None else _new_pin(Path(bpffs), pin)
-        with ExitStack() as undo:
-            if directory is not None:
-                undo.callback(_remove_tree, directory)
-            context = _load(config, directory)
-            datapath = cls(context)
-            undo.callback(datapath.close)
-            if directory is not None:
-                _pin_object(context.object, directory)
-                datapath._record()
-            datapath.identities.refresh_host()
-            undo.pop_all()
+        return cls._start(spec, loaded, config, where, checked)
+
+    @classmethod
+    def adopt(cls, name: str, *, bpffs: str | os.PathLike[str] = _BPFFS) -> Datapath:
+        """Take over what open(pin=name) left in the kernel, by whatever end it came.
+
+        Reads back first, deletes only what is proved to be stale, and writes only what
+        differs. Raises SpecError where nothing is pinned, ConflictError where it is another
+        version's.
+        """
+        spec = ObjectSpec.bundled("endpoint")
+        where = pins.directory(name, bpffs)
+        _require_privileges()
+        loaded = pins.open_object(spec, where)
+        node = NetNS.current()
+        try:
+            core = Core(node=node, spec=spec, loaded=loaded, config=Config(), pins=where, sizes={})
+            content = core.manifest.read()
+            core.config = Config.from_dict(content["config"])
+            core.sizes = content["sizes"]
+            datapath = cls(core)
+            restore(datapath, core, content)
+        except BaseException:
+            loaded.close()
+            node.close()
+            raise
         return datapath
 
     @classmethod
-    def adopt(cls, name: str, *, bpffs: str | os.PathLike[str] = "/sys/fs/bpf") -> Datapath:
-        """Take over a pinned datapath whose process has gone.
-
-        Reads the kernel first; what it holds goes on, and only what differs from the manifest
-        is written. Raises SpecError where there is none.
-        """
-        directory = Path(bpffs) / "pycilium" / name
-        if not (directory / "maps" / "pcl_manifest").exists():
-            raise SpecError("pin", name, f"a pinned datapath below {directory.parent}")
-        spec = ObjectSpec.bundled(OBJECT)
-        obj = _open_pins(spec, directory)
-        held = manifest.read(obj.maps["pcl_manifest"])
-        config = Config(**{**held["config"], "sizes": dict(held["config"]["sizes"])})
-        context = Context(
-            spec=spec, object=obj, node=NetNS.current(), config=config, pin=directory,
-            slots=SlotTable(obj.maps["pcl_policies"].max_entries),
-            rules=RuleRegistry((int(n), ref) for n, ref in held["rules"]),
-        )  # fmt: skip
-        datapath = cls(context)
-        datapath._restore(held)
+    def _start(
+        cls,
+        spec: ObjectSpec,
+        loaded: Object,
+        config: Config,
+        where: Any,
+        sizes: dict[str, int],
+    ) -> Datapath:
+        node = NetNS.current()
+        try:
+            if where is not None:
+                pins.create(where)
+            core = Core(node=node, spec=spec, loaded=loaded, config=config, pins=where, sizes=sizes)
+            datapath = cls(core)
+            datapath.identities.refresh()
+            if where is not None:
+                core.save()
+                pins.pin(loaded, where)
+        except BaseException:
+            loaded.close()
+            node.close()
+            raise
         return datapath
 
     @property
-    def object(self) -> Object:
-        """The loaded object: programs and maps."""
-        return self._context.object
+    def name(self) -> str:
+        """The name it is pinned under, or "scoped"."""
+        return self._core.name
 
     @property
     def node(self) -> NetNS:
-        """The namespace that it was opened in."""
-        return self._context.node
+        """The namespace where it was opened."""
+        return self._core.node
 
-    def explain(self, source: Any, destination: Any, port: str | None = None) -> Explanation:
-        """Ask the loaded program about a new connection, without sending a packet.
+    def flows(
+        self, *, timeout: float | None = None, follow: bool = False
+    ) -> Iterator[Flow | LostFlows]:
+        """Verdicts and drops as they happen, and LostFlows where the ring was full.
 
-        source: an endpoint, its name, or an address outside. destination: an endpoint with a
-        port ("80/tcp", "icmp") beside it, or "10.96.0.10:80/tcp". Raises SpecError.
+        timeout: seconds after which the iteration ends, with `follow` seconds without a flow;
+        None: never. 0 takes what is there.
         """
-        self._check_open()
-        with self._context.lock:
+        self._core.require_open()
+        return self._flows.stream(timeout, follow=follow)
+
+    def explain(self, source: Any, destination: Any, port: str | int | None = None) -> Explanation:
+        """What the kernel would do with a new connection, step by step, and by which rule.
+
+        source: an endpoint or its name, an address, or "host". destination: an endpoint, a
+        pair of endpoint and port, or text such as "10.96.0.10:80/tcp". port: "80/tcp",
+        "53/udp", "icmp" or a TCP port. Raises SpecError. Nothing live is changed.
+        """
+        with self._core.lock:
+            self._core.require_open()
             return self._explainer.explain(source, destination, port)
 
-    def flows(self, timeout: float | None = 0.0) -> Iterator[Flow]:
-        """Verdicts and drops as they happen; ends after `timeout` seconds without one."""
-        self._check_open()
-        return self._flows.read(timeout)
+    def measure(
+        self, source: Any, destination: Any, port: str | int | None = None, *, repeat: int = 10_000
+    ) -> float:
+        """Nanoseconds that one packet of an established connection costs in the program.
 
-    def event_counts(self) -> EventCounts:
-        """How many events there were, and how many the ring could not take."""
-        return self._flows.counts()
+        The arguments are those of explain(); the destination must be one that goes to the
+        host's stack: each pass to an endpoint takes a hop from the packet.
+        """
+        with self._core.lock:
+            self._core.require_open()
+            return self._explainer.measure(source, destination, port, repeat)
 
-    def counters(self) -> dict[str, tuple[int, int]]:
-        """Packets and bytes by reason, since it was opened."""
-        return status.counters(self._context)
+    def counters(self) -> dict[str, status.Counter]:
+        """Packets and bytes by the names of enum pcl_reason; what never happened is absent."""
+        self._core.require_open()
+        return status.read_counters(self._core)
 
     def status(self) -> status.Status:
-        """Hooks, maps, drops, and what this kernel lacks."""
-        self._check_open()
-        return status.snapshot(
-            self._context, endpoints=len(self.endpoints), services=len(self.services)
+        """Hooks, kernel features, how full the maps are, counters."""
+        self._core.require_open()
+        return status.Status(
+            name=self.name,
+            hooks=status.hook_kind(),
+            endpoints=len(self.endpoints),
+            identities=len(self.identities),
+            policies=len(self.policies),
+            services=len(self.services),
+            maps=status.read_fill(self._core, len(self.policies.sets)),
+            counters=self.counters(),
+            events=self._flows.counts(),
+            features=status.read_features(),
         )
 
-    def measure(self, source: Endpoint, destination: str, *, repeat: int = 100_000) -> float:
-        """CPU nanoseconds of an established packet from an endpoint to an outside address.
-
-        The packet is not changed on that path, so that it can be repeated as it is.
-        """
-        address, _, rest = destination.rpartition(":")
-        port, _, protocol = rest.partition("/")
-        probe = Probe(
-            source=source.ip, destination=ip_address(address), source_mac=source.mac,
-            destination_mac=source.value.host_mac, protocol=PROTOCOLS[protocol or "tcp"],
-            destination_port=int(port),
-        )  # fmt: skip
-        program = self.object.programs[PROGRAMS[Hook.RX]]
-        opening, packet = probe.build(), attrs.evolve(probe, tcp_flags=0x10).build()
-        ctx = {"ifindex": source.ifindex}
-        self.node.run(lambda: program.test_run(opening, ctx=ctx))
-        run = self.node.run(lambda: program.test_run(packet, ctx=ctx, repeat=repeat))
-        return run.nanoseconds
-
-    def reload(self) -> None:
-        """Load the programs anew and put them in place of the old, without a packet between."""
-        with self._context.lock:
-            context = self._context
-            old = context.object
-            shared = {name: one for name, one in old.maps.items() if not name.endswith(".rodata")}
-            fresh = context.spec.load(
-                variables=context.config.variables(context.spec),
-                max_entries={name: one.max_entries for name, one in shared.items()},
-                reuse=shared,
-            )
-            for endpoint in self.endpoints:
-                endpoint.hooks.update(fresh, context.node)
-            if context.pin is not None:
-                _pin_programs(fresh, context.pin)
-            context.object = fresh
-            self._explainer.reset()
-            old.close()
+    @property
+    def object(self) -> Object:
+        """The loaded programs and maps."""
+        return self._core.object
 
     def close(self) -> None:
-        """Scoped: everything goes. Pinned: this process lets go, the kernel goes on."""
-        if self._closed:
-            return
-        self._closed = True
-        self._explainer.reset()
-        self.endpoints.close()
-        self._flows.close()
-        self._context.object.close()
-        self._context.node.close()
+        """Scoped: take everything down. Pinned: let go of it, the kernel goes on."""
+        with self._core.lock:
+            if not self._core.mark_closed():
+                return
+            end = self.endpoints.let_go if self._core.pins else self.endpoints.dismantle
+            self._finish(end)
 
     def destroy(self) -> None:
-        """Remove a pinned datapath from the kernel, endpoints and all."""
-        pin = self._context.pin
+        """Take everything down, pinned or not; what was not created here only loses its hooks."""
+        with self._core.lock:
+            if self._core.mark_closed():
+                self._finish(self.endpoints.dismantle)
+            if self._core.pins is not None:
+                pins.remove(self._core.pins)
+
+    def _finish(self, end: Any) -> None:
         for endpoint in self.endpoints:
-            endpoint.remove()
-        self.close()
-        if pin is not None:
-            _remove_tree(pin)
+            _end_one(end, endpoint)
+        self._flows.close()
+        self._explainer.close()
+        self._core.object.close()
+        self._core.node.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self.endpoints)} endpoints"
-        return f"<Datapath {self._context.pin.name if self._context.pin else 'scoped'}: {state}>"
+        state = " closed" if self._core.closed else ""
+        return f"<Datapath {self.name}: {len(self.endpoints)} endpoints{state}>"
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the datapath is closed")
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is not None and not core.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2)
+            self.close()
 
-    def _record(self) -> None:
-        context = self._context
-        if context.pin is None:
-            return
-        manifest.write(
-            context.map("pcl_manifest"),
-            {
-                "config": {**attrs.asdict(context.config), "events": context.config.events.value},
-                "rules": context.rules.items(),
-                "policies": context.policies,
-                "services": self.services.table.services,
-                "endpoints": [
-                    {
-                        "value": endpoint.value,
-                        "slot": context.slots.find(endpoint.labels),
-                        "netns": endpoint.netns_name,
-                        "made": endpoint.made,
-                    }
-                    for endpoint in self.endpoints
-                ],
-            },
+
+def _end_one(end: Any, endpoint: Endpoint) -> None:
+    """One endpoint that cannot be taken down does not keep the others up."""
+    try:
+        end(endpoint)
+    except OSError as error:
+        message = f"{endpoint!r} is not fully taken down: {error}"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _require_privileges() -> None:
+    """Root or its capabilities, confirmed by asking."""
+    missing = [
+        name
+        for name, present in (
+            ("CAP_BPF", features.have_bpf()),
+            ("CAP_NET_ADMIN", features.have_net_admin()),
         )
-
-    def _restore(self, held: Mapping[str, Any]) -> None:
-        self._context.policies = held["policies"]
-        for one in held["endpoints"]:
-            self.endpoints.adopt(one["value"], one["slot"], one["netns"], made=one["made"])
-        self.policies.restore()
-        self.policies.verify()
-        self.identities.refresh_host()
-        self.services.restore(held["services"])
-
-
-def _load(config: Config, pin: Path | None) -> Context:
-    if not features.have_bpf() or not features.have_net_admin():
-        raise kernel_error(1, "open datapath")
-    spec = ObjectSpec.bundled(OBJECT)
-    loaded = spec.load(
-        variables=config.variables(spec),
-        max_entries=config.max_entries(),
-        disable_maps=() if pin is not None else ("pcl_manifest",),
-    )
-    slots = SlotTable(loaded.maps["pcl_policies"].max_entries)
-    return Context(
-        spec=spec, object=loaded, node=NetNS.current(), config=config, pin=pin, slots=slots
-    )
-
-
-def _new_pin(bpffs: Path, name: str) -> Path:
-    if not name or "/" in name or name.startswith("."):
-        raise SpecError("pin", name, "a file name")
-    if not features.have_bpffs(str(bpffs)):
-        raise kernel_error(22, "pin", str(bpffs))
-    directory = bpffs / "pycilium" / name
-    if directory.exists():
-        raise ConflictError(
-            f"a datapath is pinned as {name} already: take it over with Datapath.adopt({name!r})"
+        if not present
+    ]
+    if missing:
+        raise PermissionDeniedError(
+            errno.EPERM,
+            "open",
+            "datapath",
+            meaning=f"this process lacks {' and '.join(missing)}",
+            hint="run as root, e.g. with sudo",
         )
-    for part in ("maps", "programs", "links"):
-        (directory / part).mkdir(mode=0o700, parents=True)
-    directory.chmod(0o700)
-    return directory
-
-
-def _pin_object(obj: Object, directory: Path) -> None:
-    for name, one in obj.maps.items():
-        if not name.endswith(".rodata"):
-            one.pin(directory / "maps" / name)
-    _pin_programs(obj, directory)
-
-
-def _pin_programs(obj: Object, directory: Path) -> None:
-    for name, program in obj.programs.items():
-        path = directory / "programs" / name
-        path.unlink(missing_ok=True)
-        program.pin(path)
-
-
-def _open_pins(spec: ObjectSpec, directory: Path) -> Object:
-    maps = {
-        path.name: Map.from_pin(path, like=spec.maps[path.name])
-        for path in sorted((directory / "maps").iterdir())
-        if path.name in spec.maps
-    }
-    programs = {p.name: Program.from_pin(p) for p in sorted((directory / "programs").iterdir())}
-    return Object(spec.name, maps, programs)
-
-
-def _remove_tree(directory: Path) -> None:
-    """bpffs has no rmtree of files that are links: unlink, then rmdir."""
-    for part in ("links", "programs", "maps"):
-        if (directory / part).is_dir():
-            for path in (directory / part).iterdir():
-                path.unlink()
-            (directory / part).rmdir()
-    if directory.is_dir():
-        directory.rmdir()

@@ -1,139 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endpoints: a namespace behind a veth, with an identity, and closed until its policy holds."""
+"""The endpoints of one node: created, attached, found again, taken away.
+
+An endpoint comes to life in an order that never lets a packet through undecided: its device
+is down or carries dropping programs until its identity's policy set stands in its slot, and
+what fails on the way is taken back whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
 from contextlib import ExitStack
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import attrs
+from pycilium.datapath import device as devices
+from pycilium.datapath.endpoint import Endpoint
+from pycilium.datapath.hooks import Attachments
+from pycilium.datapath.wire import Address, address_key, mac_bytes, parse_address
+from pycilium.errors import ConflictError, SpecError
+from pycilium.model import Labels
+from pycilium.net import NetNS, links
 
-from pycilium.datapath import rows
-from pycilium.datapath.config import GATEWAY_IPV4, GATEWAY_IPV6
-from pycilium.datapath.context import Context
-from pycilium.datapath.hooks import Hooks
-from pycilium.datapath.identities import Identities
-from pycilium.datapath.policies import Policies
-from pycilium.errors import ClosedError, ConflictError, SpecError
-from pycilium.model import Endpoint as EndpointValue
-from pycilium.model import Identity, Labels
-from pycilium.net import NetNS, addresses, links, neighbours, routes
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-T = TypeVar("T")
-Address = rows.Address
+    from pycilium.datapath.core import Core
+    from pycilium.datapath.device import Device
+    from pycilium.datapath.identities import Identities
+    from pycilium.datapath.policies import Policies
 
-
-class Endpoint:
-    """One endpoint of this node; made by Endpoints, closed by remove() or with its datapath."""
-
-    def __init__(
-        self,
-        owner: Endpoints,
-        value: EndpointValue,
-        netns: NetNS | None,
-        hooks: Hooks,
-        *,
-        made: bool,
-    ) -> None:
-        self._owner = owner
-        self._netns = netns
-        self.value = value
-        self.hooks = hooks
-        self.made = made
-        self.closed = False
-
-    @property
-    def id(self) -> int:
-        """Number on this node, as events carry it."""
-        return self.value.id
-
-    @property
-    def name(self) -> str:
-        """Unique on this node."""
-        return self.value.name
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """At most one of each family."""
-        return self.value.addresses
-
-    @property
-    def ip(self) -> Address:
-        """The first address."""
-        return self.value.addresses[0]
-
-    @property
-    def identity(self) -> Identity:
-        """Number and labels."""
-        return self.value.identity
-
-    @property
-    def labels(self) -> Labels:
-        """What its identity is made of."""
-        return self.value.identity.labels
-
-    @property
-    def ifindex(self) -> int:
-        """The device on the host's side."""
-        return self.value.ifindex
-
-    @property
-    def mac(self) -> str:
-        """The endpoint's own MAC."""
-        return self.value.mac
-
-    @property
-    def netns(self) -> NetNS:
-        """Its namespace; ClosedError where this process does not hold it."""
-        if self._netns is None:
-            raise ClosedError(f"endpoint {self.name}: this process does not hold its namespace")
-        return self._netns
-
-    def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function inside its namespace."""
-        return self.netns.run(function, *arguments)
-
-    def set_labels(self, labels: Labels | Mapping[str, str] | str) -> None:
-        """Another identity, from the next packet on."""
-        self._owner.relabel(self, labels)
-
-    def remove(self) -> None:
-        """Take it off the network, with everything that was made for it."""
-        self._owner.remove(self)
-
-    @property
-    def netns_name(self) -> str:
-        """Under which it can be found again, empty where it is anonymous."""
-        return self._netns.name if self._netns is not None and self._netns.is_named else ""
-
-    def close_namespace(self, *, leave: bool = False) -> None:
-        """Let go of the namespace; one that was made for the endpoint loses its name."""
-        if self._netns is not None:
-            if leave:
-                self._netns.leave()
-            self._netns.close()
-            self._netns = None
-
-    def __repr__(self) -> str:
-        where = ", ".join(map(str, self.addresses))
-        return f"<Endpoint {self.id} {self.name} {where} identity={self.identity.number}>"
-
-    def __str__(self) -> str:
-        return self.name
+AddressLike = str | Address
+NetNSLike = NetNS | str | int | os.PathLike[str]
 
 
 class Endpoints:
-    """The endpoints of one datapath."""
+    """Iterable; `[key]` finds one by id, name or address."""
 
-    def __init__(self, context: Context, identities: Identities, policies: Policies) -> None:
-        self._context = context
+    def __init__(self, core: Core, identities: Identities, policies: Policies) -> None:
+        self._core = core
         self._identities = identities
         self._policies = policies
         self._by_id: dict[int, Endpoint] = {}
-        self._next = 1
+        self._by_address: dict[Address, Endpoint] = {}
+        self._last = 0
+
+    def create(
+        self,
+        address: AddressLike | list[AddressLike] | tuple[AddressLike, ...],
+        *,
+        labels: Any,
+        name: str | None = None,
+        netns: NetNSLike | None = None,
+        ifname: str = "eth0",
+        mac: str | None = None,
+    ) -> Endpoint:
+        """A veth pair into a namespace (None: a new one), configured, with its policy in force.
+
+        address: one IPv4, one IPv6, or both. Raises SpecError, ConflictError where an address
+        or name is taken, MapFullError and KernelError; after each of them nothing has changed.
+        """
+        own = _addresses(address)
+        with self._core.lock, ExitStack() as undo:
+            number = self._admit(own, name, mac)
+            parsed = Labels.of(labels)
+            inside, owned = self._namespace(netns, number)
+            undo.callback(_leave, inside, owned)
+            pair = (self._core.node, inside, f"pcl{number}", ifname, mac)
+            device, index = devices.create_pair(*pair)
+            undo.callback(links.delete, device.ifindex, ns=self._core.node)
+            endpoint = self._admit_device(
+                undo, number=number, name=name, own=own, labels=parsed, device=device,
+                netns=inside, ifname=ifname, created=True, owns_netns=owned,
+            )  # fmt: skip
+            devices.configure_inside(inside, index, device, ifname, own)
+            devices.open_way(self._core.node, device, own)
+            undo.pop_all()
+            return endpoint
+
+    def attach(
+        self,
+        *,
+        ifname: str,
+        address: AddressLike | list[AddressLike] | tuple[AddressLike, ...],
+        mac: str,
+        labels: Any,
+        name: str | None = None,
+        netns: NetNSLike | None = None,
+    ) -> Endpoint:
+        """Take charge of an interface of the node that exists already.
+
+        mac: of the endpoint at its other end; netns: its namespace, if it is to be entered.
+        Raises what create() raises.
+        """
+        own = _addresses(address)
+        with self._core.lock, ExitStack() as undo:
+            number = self._admit(own, name, mac)
+            parsed = Labels.of(labels)
+            device = devices.find(self._core.node, ifname, mac)
+            self._require_free(device)
+            inside = None if netns is None else _open(netns)
+            if inside is not None:
+                undo.callback(_leave, inside, False)
+            endpoint = self._admit_device(
+                undo, number=number, name=name, own=own, labels=parsed, device=device,
+                netns=inside, ifname=ifname, created=False, owns_netns=False,
+            )  # fmt: skip
+            undo.callback(devices.close_way, self._core.node, device, own)
+            devices.open_way(self._core.node, device, own)
+            undo.pop_all()
+            return endpoint
+
+    def remove(self, which: Endpoint | int | str | Address, *, missing_ok: bool = False) -> None:
+        """Take an endpoint away: its entries first, then its device and namespace."""
+        with self._core.lock:
+            endpoint = which if isinstance(which, Endpoint) else self.get(which)
+            if endpoint is None or endpoint.removed:
+                if missing_ok:
+                    return
+                raise SpecError("endpoint", which, "an existing endpoint's id, name or address")
+            self._core.require_open()
+            self._withdraw(endpoint)
+            self.dismantle(endpoint)
+            self._core.save()
+            self._policies.leave(endpoint.identity)
+
+    def set_labels(self, endpoint: Endpoint, labels: Any) -> None:
+        """Give an endpoint other labels; its connections are decided anew."""
+        with self._core.lock:
+            self._require_member(endpoint)
+            before, old_slot = endpoint.identity, endpoint.slot
+            endpoint.identity, endpoint.slot = self._policies.join(Labels.of(labels))
+            self._core.save()
+            self._core.maps["pcl_endpoints"][endpoint.ifindex] = endpoint.value()
+            self._core.bump(old_slot)
+            self._policies.leave(before)
+
+    def get(self, which: int | str | Address) -> Endpoint | None:
+        """By id, name or address; None where there is none."""
+        if isinstance(which, int):
+            return self._by_id.get(which)
+        for endpoint in self._by_id.values():
+            if which == endpoint.name or str(which) in map(str, endpoint.addresses):
+                return endpoint
+        return None
+
+    def __getitem__(self, which: int | str | Address) -> Endpoint:
+        found = self.get(which)
+        if found is None:
+            raise KeyError(which)
+        return found
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(list(self._by_id.values()))
@@ -141,264 +155,163 @@ class Endpoints:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __getitem__(self, name: str) -> Endpoint:
-        for endpoint in self:
-            if endpoint.name == name:
-                return endpoint
-        raise KeyError(name)
+    def __repr__(self) -> str:
+        return f"<Endpoints {', '.join(one.name for one in self._by_id.values())}>"
 
     def by_address(self, address: Address) -> Endpoint | None:
         """The endpoint that has an address."""
-        return next((one for one in self if address in one.addresses), None)
+        return self._by_address.get(address)
 
-    def is_host(self, address: Address) -> bool:
-        """Whether an address is one of the node's own."""
-        from ipaddress import ip_network
+    def register(self, endpoint: Endpoint) -> None:
+        """Remember an endpoint, new or adopted."""
+        self._by_id[endpoint.id] = endpoint
+        self._last = max(self._last, endpoint.id)
+        for address in endpoint.addresses:
+            self._by_address[address] = endpoint
 
-        return self._identities.written.get(ip_network(address)) == 1
+    def forget(self, endpoint: Endpoint) -> None:
+        """The opposite."""
+        self._by_id.pop(endpoint.id, None)
+        for address in endpoint.addresses:
+            self._by_address.pop(address, None)
 
-    def create(
-        self,
-        address: str | Iterable[str],
-        *,
-        labels: Labels | Mapping[str, str] | str,
-        name: str | None = None,
-        netns: NetNS | str | None = None,
-        ifname: str = "eth0",
-        mac: str | None = None,
-    ) -> Endpoint:
-        """A veth pair with its far end configured in a namespace.
+    def publish(self, endpoint: Endpoint) -> None:
+        """Its entries: from here on its packets are judged by its policy."""
+        self._core.maps["pcl_endpoints"][endpoint.ifindex] = endpoint.value()
+        for address in endpoint.addresses:
+            self._core.maps["pcl_addresses"][address_key(address)] = endpoint.ifindex
 
-        address: one address, or one of each family. netns: a NetNS that stays the caller's, a
-        name or path, or None for a new one that lives as long as the endpoint. It drops every
-        packet until its policy is in force, which it is when this returns.
-        Raises SpecError, ConflictError and KernelError, each with nothing left behind.
-        """
-        wanted = _addresses(address)
-        found = Labels.of(labels)
-        with self._context.lock, ExitStack() as undo:
-            number = self._reserve(wanted, name)
-            title = name or f"endpoint-{number}"
-            inside = self._namespace(netns, title, undo)
-            near, far = links.create_veth(
-                f"pcl{number}", ifname, peer_ns=inside, ns=self._context.node, peer_mac=mac
-            )
-            undo.callback(links.delete, near.index, ns=self._context.node)
-            endpoint = self._bring_up(number, title, wanted, found, near, far.mac, inside, undo)
-            self._configure(endpoint, inside, far.index, near.mac)
-            undo.pop_all()
-        return endpoint
-
-    def attach(
-        self,
-        ifname: str,
-        address: str | Iterable[str],
-        *,
-        labels: Labels | Mapping[str, str] | str,
-        mac: str,
-        name: str | None = None,
-    ) -> Endpoint:
-        """An existing device of the node whose far end somebody else has configured.
-
-        mac: of the far end. The device stays when the endpoint is removed.
-        """
-        wanted = _addresses(address)
-        found = Labels.of(labels)
-        near = links.get(ifname, ns=self._context.node)
-        with self._context.lock, ExitStack() as undo:
-            number = self._reserve(wanted, name)
-            endpoint = self._bring_up(
-                number, name or f"endpoint-{number}", wanted, found, near, mac, None, undo
-            )
-            undo.pop_all()
-        return endpoint
-
-    def adopt(self, value: EndpointValue, slot: int, netns: str, *, made: bool) -> None:
-        """Take over an endpoint that the kernel has; one whose device is gone is forgotten."""
-        context = self._context
-        self._next = max(self._next, value.id + 1)
-        context.identities.acquire(value.identity.labels, number=value.identity.number)
-        context.slots.acquire(value.identity.labels, slot=slot)
-        if not links.exists(value.ifindex, ns=context.node):
-            self._erase(value)
-            context.slots.release(value.identity.labels)
-            context.identities.release(value.identity.labels)
-            return
-        hooks = Hooks.adopt(value.ifindex, context.pin / "links" if context.pin else Path())
-        inside = NetNS.adopt(netns) if netns else None
-        self._by_id[value.id] = Endpoint(self, value, inside, hooks, made=made)
-        self._write(value, slot, peer_redirect=made)
-
-    def relabel(self, endpoint: Endpoint, labels: Labels | Mapping[str, str] | str) -> None:
-        """See Endpoint.set_labels."""
-        wanted = Labels.of(labels)
-        with self._context.lock:
-            old = endpoint.labels
-            if wanted == old:
-                return
-            slot = self._acquire(wanted)
-            identity = self._context.identities.find(wanted)
-            assert identity is not None
-            endpoint.value = attrs.evolve(endpoint.value, identity=identity)
-            self._context.record()
-            self._write(endpoint.value, slot)
-            old_slot = self._context.slots.find(old)
-            self._context.bump_epoch(old_slot or 0)
-            self._release(old)
-
-    def remove(self, endpoint: Endpoint) -> None:
-        """See Endpoint.remove."""
-        with self._context.lock:
-            if endpoint.closed:
-                return
-            endpoint.closed = True
-            del self._by_id[endpoint.id]
-            self._erase(endpoint.value)
-            self._context.record()
-            self._release(endpoint.labels)
-            if self._links_pin is not None:
-                endpoint.hooks.unpin(self._links_pin)
-            endpoint.hooks.close()
-            if endpoint.made:
-                links.delete(endpoint.ifindex, ns=self._context.node)
-            endpoint.close_namespace()
-
-    def close(self) -> None:
-        """Remove all of them, or let go of them where they are pinned."""
-        for endpoint in self:
-            if self._context.pin is None:
-                endpoint.remove()
-            else:
-                endpoint.hooks.close()
-                endpoint.close_namespace(leave=True)
-
-    @property
-    def _links_pin(self) -> Path | None:
-        return None if self._context.pin is None else self._context.pin / "links"
-
-    def _reserve(self, wanted: tuple[Address, ...], name: str | None) -> int:
-        for address in wanted:
-            holder = self.by_address(address)
-            if holder is not None:
-                raise ConflictError(f"address {address} belongs to endpoint {holder.name}")
-        if name is not None and any(one.name == name for one in self):
-            raise ConflictError(f"an endpoint named {name} exists already")
-        self._next += 1
-        return self._next - 1
-
-    def _namespace(self, netns: NetNS | str | None, title: str, undo: ExitStack) -> NetNS:
-        if isinstance(netns, NetNS):
-            inside = NetNS.open(f"/proc/self/fd/{netns.fd}")
-        elif netns is not None:
-            inside = NetNS.open(netns)
-        elif self._context.pin is None:
-            inside = NetNS.create()
+    def dismantle(self, endpoint: Endpoint) -> None:
+        """Device first: without programs it must not carry a packet."""
+        endpoint._removed = True  # noqa: SLF001 - one subject in two files
+        node = self._core.node
+        if endpoint.created:
+            links.delete(endpoint.ifindex, ns=node)
         else:
-            inside = NetNS.create(f"pycilium-{self._context.pin.name}-{title}")
-        undo.callback(inside.close)
-        return inside
+            devices.close_way(node, endpoint.device, endpoint.addresses)
+        endpoint._attachments.remove(node)  # noqa: SLF001
+        if endpoint.netns is not None:
+            _leave(endpoint.netns, endpoint.owns_netns)
 
-    def _bring_up(
+    def let_go(self, endpoint: Endpoint) -> None:
+        """Close descriptors and leave everything in the kernel: a pinned datapath closes."""
+        endpoint._removed = True  # noqa: SLF001
+        endpoint._attachments.close(self._core.node)  # noqa: SLF001
+        if endpoint.netns is not None:
+            endpoint.netns.close()
+
+    def _admit(self, own: tuple[Address, ...], name: str | None, mac: str | None) -> int:
+        """Everything that can be refused before a change; the new endpoint's number."""
+        self._core.require_open()
+        if mac is not None:
+            mac_bytes(mac)
+        for address in own:
+            holder = self._by_address.get(address)
+            if holder:
+                raise ConflictError(f"address {address} is held by endpoint {_who(holder)}")
+        if name is not None:
+            _check_name(name)
+            for one in self._by_id.values():
+                if one.name == name:
+                    raise ConflictError(f"name {name} is held by endpoint {_who(one)}")
+        self._core.require_room("pcl_endpoints", len(self._by_id), 1)
+        self._core.require_room("pcl_addresses", len(self._by_address), len(own))
+        self._identities.refresh()
+        return self._next_number()
+
+    def _next_number(self) -> int:
+        number = self._last + 1
+        while links.exists(f"pcl{number}", ns=self._core.node):
+            number += 1
+        return number
+
+    def _namespace(self, given: NetNSLike | None, number: int) -> tuple[NetNS, bool]:
+        if given is not None:
+            return _open(given), False
+        if self._core.pins is None:
+            return NetNS.create(), True
+        named = NetNS.create(f"pcl-{self._core.name}-{number}")
+        named.keep()
+        return named, True
+
+    def _admit_device(
         self,
-        number: int,
-        title: str,
-        wanted: tuple[Address, ...],
-        labels: Labels,
-        near: links.LinkInfo,
-        mac: str,
-        inside: NetNS | None,
         undo: ExitStack,
+        *,
+        number: int,
+        name: str | None,
+        own: tuple[Address, ...],
+        labels: Labels,
+        device: Device,
+        netns: NetNS | None,
+        ifname: str,
+        created: bool,
+        owns_netns: bool,
     ) -> Endpoint:
-        """Programs first: they drop. Then the policy, then the endpoint, then its addresses."""
-        context = self._context
-        self._identities.refresh_host()
-        hooks = Hooks.attach(context.object, near.index, context.node, pin=self._links_pin)
-        undo.callback(hooks.close)
-        if self._links_pin is not None:
-            undo.callback(hooks.unpin, self._links_pin)
-        slot = self._acquire(labels)
-        undo.callback(self._release, labels)
-        identity = context.identities.find(labels)
-        assert identity is not None
-        value = EndpointValue(number, title, wanted, identity, near.index, mac, near.mac)
-        endpoint = Endpoint(self, value, inside, hooks, made=inside is not None)
-        self._by_id[number] = endpoint
-        undo.callback(self._by_id.pop, number, None)
-        context.record()
-        undo.callback(self._erase, value)
-        self._write(value, slot, peer_redirect=near.kind == "veth" and inside is not None)
-        links.set_up(near.index, ns=context.node)
-        self._route(value)
+        """Programs, identity, policy, then the entries; each step knows its way back."""
+        core = self._core
+        pins = core.link_pins(number)
+        attachments = Attachments.attach(core.node, core.object, device.ifindex, pins)
+        undo.callback(attachments.remove, core.node)
+        identity, slot = self._policies.join(labels)
+        undo.callback(self._policies.leave, identity)
+        endpoint = Endpoint(
+            self, number=number, name=name or str(own[0]), addresses=own, identity=identity,
+            slot=slot, device=device, attachments=attachments, netns=netns, ifname=ifname,
+            created=created, owns_netns=owns_netns,
+        )  # fmt: skip
+        undo.callback(self._withdraw, endpoint)
+        self.register(endpoint)
+        core.save()
+        self.publish(endpoint)
         return endpoint
 
-    def _acquire(self, labels: Labels) -> int:
-        """Identity and slot of a label set; a new one becomes known to every policy set."""
-        context = self._context
-        new = context.identities.find(labels) is None
-        context.identities.acquire(labels)
-        try:
-            slot = context.slots.acquire(labels)
-        except BaseException:
-            context.identities.release(labels)
-            raise
-        if new or not self._policies.entries(labels):
-            context.record()
-            self._policies.sync()
-        return slot
+    def _withdraw(self, endpoint: Endpoint) -> None:
+        """Without entries its packets drop; connections that know it are judged anew."""
+        self._core.maps["pcl_addresses"].remove(map(address_key, endpoint.addresses))
+        self._core.maps["pcl_endpoints"].remove([endpoint.ifindex])
+        self._core.bump(endpoint.slot)
+        self.forget(endpoint)
 
-    def _release(self, labels: Labels) -> None:
-        context = self._context
-        slot = context.slots.release(labels)
-        context.identities.release(labels)
-        if slot is not None:
-            self._policies.forget(labels, slot)
-            context.bump_epoch(slot)
-            self._policies.sync()
+    def _require_free(self, device: Device) -> None:
+        for one in self._by_id.values():
+            if one.ifindex == device.ifindex:
+                raise ConflictError(f"interface {device.name} is held by endpoint {_who(one)}")
 
-    def _write(self, value: EndpointValue, slot: int, *, peer_redirect: bool = True) -> None:
-        context = self._context
-        row = rows.endpoint_value(value, slot, peer_redirect=peer_redirect)
-        context.map("pcl_endpoints")[value.ifindex] = row
-        for address in value.addresses:
-            context.map("pcl_addresses")[rows.address_key(address)] = value.ifindex
-
-    def _erase(self, value: EndpointValue) -> None:
-        """Addresses first: from then on it is nobody's peer."""
-        context = self._context
-        context.map("pcl_addresses").remove(rows.address_key(a) for a in value.addresses)
-        context.map("pcl_endpoints").remove([value.ifindex])
-        slot = context.slots.find(value.identity.labels)
-        if slot is not None:
-            context.bump_epoch(slot)
-
-    def _route(self, value: EndpointValue) -> None:
-        """The node reaches the endpoint without asking for its MAC; the device must be up."""
-        node, device = self._context.node, value.ifindex
-        for address in value.addresses:
-            routes.add(f"{address}/{address.max_prefixlen}", dev=device, ns=node)
-            neighbours.add(str(address), value.mac, dev=device, ns=node)
-
-    def _configure(self, endpoint: Endpoint, inside: NetNS, ifindex: int, gateway_mac: str) -> None:
-        for address in endpoint.addresses:
-            addresses.add(f"{address}/{address.max_prefixlen}", ifindex, ns=inside)
-        links.set_up(ifindex, ns=inside)
-        for address in endpoint.addresses:
-            gateway = GATEWAY_IPV4 if address.version == 4 else GATEWAY_IPV6
-            neighbours.add(gateway, gateway_mac, dev=ifindex, ns=inside)
-            routes.add("default", via=gateway, dev=ifindex, onlink=True, ns=inside)
+    def _require_member(self, endpoint: Endpoint) -> None:
+        self._core.require_open()
+        if self._by_id.get(endpoint.id) is not endpoint:
+            raise SpecError("endpoint", endpoint, "an endpoint of this datapath")
 
 
-def _addresses(value: str | Iterable[str]) -> tuple[Address, ...]:
-    texts = [value] if isinstance(value, str) else list(value)
-    found = []
-    for text in texts:
-        try:
-            found.append(ip_address(text))
-        except ValueError:
-            raise SpecError("address", text, "an IPv4 or IPv6 address without a prefix") from None
-    if not found or len({one.version for one in found}) != len(found):
-        raise SpecError("address", texts, "one address, or one of each family")
-    for one in found:
-        if one.is_multicast or one.is_unspecified or one.is_loopback or one.is_link_local:
-            raise SpecError("address", str(one), "an address that other hosts can send to")
-    return tuple(found)
+def _addresses(given: object) -> tuple[Address, ...]:
+    """One address, or one of each family."""
+    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    own = tuple(parse_address("address", one) for one in several)
+    if not own or len({one.version for one in own}) != len(own):
+        raise SpecError("address", given, "one IPv4 address, one IPv6 address, or both")
+    for one in own:
+        if one.is_multicast or one.is_loopback or one.is_unspecified or one.is_link_local:
+            raise SpecError("address", str(one), "a unicast address that can be routed to")
+    return own
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or len(name) > 253 or name.split() != [name]:
+        raise SpecError("name", name, "1 to 253 characters without a space")
+
+
+def _open(given: NetNSLike) -> NetNS:
+    """A handle of our own: a namespace that was handed in stays open for its owner."""
+    return NetNS.open(f"/proc/self/fd/{given.fd}" if isinstance(given, NetNS) else given)
+
+
+def _leave(netns: NetNS, owned: bool) -> None:
+    """Close the handle; a namespace of a pinned datapath also has a name to lose."""
+    netns.close()
+    if owned and not netns.name.startswith("anonymous-"):
+        NetNS.delete(netns.name)
+
+
+def _who(endpoint: Endpoint) -> str:
+    return f"{endpoint.name} (id {endpoint.id})"

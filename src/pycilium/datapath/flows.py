@@ -1,100 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's events as flows, with names and rules put to the numbers."""
+"""Flows: the kernel's events with names and rules put to the numbers.
+
+What the ring had no room for is not silently missing: the stream says how many were lost, and
+emitted = delivered + lost holds exactly.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pycilium.datapath.context import Context
-from pycilium.datapath.endpoints import Endpoints
-from pycilium.datapath.rows import address_of, big_endian
-from pycilium.datapath.services import Services
-from pycilium.libbpf import RingBuffer
+from pycilium.datapath.narrate import place
+from pycilium.datapath.wire import Address, address_of, be16
+from pycilium.libbpf import RingBuffer, split_records
 from pycilium.model import Flow, Party
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pycilium.datapath.core import Core
+    from pycilium.datapath.endpoints import Endpoints
+    from pycilium.datapath.identities import Identities
+    from pycilium.datapath.rules import Rules
+    from pycilium.datapath.services import Services
+
+_POLL_SECONDS = 0.02
+
+
+@attrs.frozen
+class LostFlows:
+    """In the stream's place of what the ring had no room for since the last flow."""
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} flows lost: the ring was full"
 
 
 @attrs.frozen
 class EventCounts:
-    """emitted = delivered + lost + what still waits in the ring."""
+    """Since the datapath was loaded: emitted = delivered + lost + waiting."""
 
     emitted: int
-    lost: int
     delivered: int
+    lost: int
 
 
 class Flows:
-    """The one consumer of pcl_events."""
+    """One reader of pcl_events."""
 
-    def __init__(self, context: Context, endpoints: Endpoints, services: Services) -> None:
-        self._context = context
+    def __init__(
+        self,
+        core: Core,
+        endpoints: Endpoints,
+        identities: Identities,
+        rules: Rules,
+        services: Services,
+    ) -> None:
+        self._core = core
         self._endpoints = endpoints
+        self._identities = identities
+        self._rules = rules
         self._services = services
-        self._ring = RingBuffer(context.map("pcl_events"))
-        self._codec = context.spec.types["pcl_event"]
-        self._reasons: Any = context.spec.enums["pcl_reason"]
-        self._files: Any = context.spec.enums["pcl_file"]
+        self._event = core.spec.types["pcl_event"]
+        self._reasons = core.spec.enums["pcl_reason"]
+        self._files = core.spec.enums["pcl_file"]
+        self._drop = core.spec.enums["pcl_event_kind"].PCL_EVENT_DROP
+        self._ring: RingBuffer | None = None
         self._delivered = 0
+        self._lost = self.counts().lost
 
-    def read(self, timeout: float | None) -> Iterator[Flow]:
-        """Flows as they come, until none has come for `timeout` seconds."""
-        for record in self._ring.records(timeout):
-            self._delivered += 1
-            yield self._flow(self._codec.decode(record))
-
-    def fileno(self) -> int:
-        """Readable while events wait."""
-        return self._ring.fileno()
+    def stream(self, timeout: float | None, *, follow: bool) -> Iterator[Flow | LostFlows]:
+        """See Datapath.flows."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._core.require_open()
+            found = self._take()
+            yield from found
+            if found and follow and timeout is not None:
+                end = time.monotonic() + timeout
+            left = _POLL_SECONDS if end is None else end - time.monotonic()
+            if left <= 0:
+                return
+            if not found:
+                time.sleep(min(left, _POLL_SECONDS))
 
     def counts(self) -> EventCounts:
-        """Exact: the kernel counts what it could not put into the ring."""
-        counts = self._context.map("pcl_event_counts")
-        written, lost = sum(counts[0]), sum(counts[1])
-        return EventCounts(written + lost, lost, self._delivered)
+        """Events written, delivered to this reader, lost."""
+        written, lost = (sum(self._core.maps["pcl_event_counts"][i]) for i in (0, 1))
+        return EventCounts(written + lost, self._delivered, lost)
 
     def close(self) -> None:
-        """Give the ring back."""
-        self._ring.close()
+        """Unmap the ring."""
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _take(self) -> list[Flow | LostFlows]:
+        with self._core.lock:
+            if self._ring is None:
+                self._ring = RingBuffer(self._core.maps["pcl_events"])
+            decode = self._event.decode
+            events = [decode(one) for one in split_records(self._ring.drain())]
+            self._delivered += len(events)
+            found: list[Flow | LostFlows] = [self._flow(event) for event in events]
+            lost = self.counts().lost
+            if lost > self._lost:
+                found.append(LostFlows(lost - self._lost))
+                self._lost = lost
+            return found
 
     def _flow(self, event: Any) -> Flow:
-        allowed = event.kind == 1
-        backend = self._address(event.backend, event.family)
-        port = big_endian(event.backend_port_be)
-        service = self._services.table.find(event.service) if event.service else None
-        location = self._files(event.file).name.removeprefix("PCL_FILE_").lower()
+        dropped = event.kind == self._drop
+        icmp = event.protocol in (1, 58)
+        family = event.family or 4  # 0: no IP at all, such as ARP
+        source = address_of(event.src.bytes, family)
+        destination = address_of(event.dst.bytes, family)
         return Flow(
             time=event.time_ns / 1e9,
-            source=self._party(event.src, event.family, event.sport_be, event.src_identity),
+            source=self._party(source, 0 if icmp else be16(event.sport_be), event.src_identity),
             destination=self._party(
-                event.dst, event.family, event.dport_be,
-                0 if event.service else event.dst_identity, service=service is not None,
+                destination, 0 if icmp else be16(event.dport_be), event.dst_identity
             ),
             protocol=event.protocol,
-            allowed=allowed,
-            reason=self._reasons(event.reason).name.removeprefix("PCL_"),
-            location=f"{location}:{event.line}" if event.line else "",
-            egress_rule=self._context.rules.find(event.egress_rule),
-            ingress_rule=self._context.rules.find(event.ingress_rule),
-            service=str(service or ""),
-            backend=f"{self._name(backend)}{backend}:{port}" if event.backend_port_be else "",
+            allowed=not dropped,
+            reason=self._reasons(event.reason).name,
+            location=place(self._files, event.file, event.line),
+            egress_rule=self._rule(event, event.egress_rule),
+            ingress_rule=self._rule(event, event.ingress_rule),
+            service=self._service(event.service),
+            backend=self._backend(event),
             tcp_flags=event.tcp_flags,
             length=event.length,
-        )  # fmt: skip
+        )
 
-    def _address(self, union: Any, family: int) -> Any:
-        return address_of(union.bytes, 6 if family == 6 else 4)
+    def _rule(self, event: Any, number: int) -> Any:
+        """A default decision (0) is shown by the reason, not by a rule."""
+        return self._rules.find(number, allowed=event.kind != self._drop) if number else None
 
-    def _name(self, address: Any) -> str:
+    def _party(self, address: Address, port: int, identity: int) -> Party:
         endpoint = self._endpoints.by_address(address)
-        return f"{endpoint.name} " if endpoint else ""
+        known = self._identities[identity] if identity or endpoint is None else endpoint.identity
+        return Party(address, port, known, endpoint.name if endpoint else "")
 
-    def _party(
-        self, union: Any, family: int, port_be: int, identity: int, *, service: bool = False
-    ) -> Party:
-        address = self._address(union, family)
-        endpoint = self._endpoints.by_address(address)
-        known = endpoint.identity if endpoint else self._context.identities.get(identity)
-        name = endpoint.name if endpoint else "service" if service else ""
-        return Party(address, big_endian(port_be), known, name)
+    def _service(self, number: int) -> str:
+        service = self._services.find(number) if number else None
+        return str(service.frontend) if service else ""
+
+    def _backend(self, event: Any) -> str:
+        if not event.backend_port_be:
+            return ""
+        address = address_of(event.backend.bytes, event.family)
+        shown = f"[{address}]" if event.family == 6 else str(address)
+        return f"{shown}:{be16(event.backend_port_be)}"

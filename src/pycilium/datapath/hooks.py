@@ -1,69 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two programs on an endpoint's device: TCX links, or clsact filters before Linux 6.6."""
+"""How the two programs get onto a device: TCX links, or clsact filters before Linux 6.6."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pycilium.errors import KernelError
 from pycilium.libbpf import Hook, Link, Object, Program, TcFilter, features
-from pycilium.net import NetNS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pycilium.net import NetNS
 
 PROGRAMS = {Hook.RX: "from_endpoint", Hook.TX: "to_endpoint"}
 
 
-class Hooks:
-    """Both attachments of one device; closing it takes them off unless they are pinned."""
+def kind() -> str:
+    """Which way this kernel has."""
+    return "tcx" if features.have_tcx() else "clsact"
 
-    def __init__(self, ifindex: int, attached: dict[Hook, Link | TcFilter]) -> None:
-        self.ifindex = ifindex
-        self._attached = attached
+
+class Attachments:
+    """Both programs on one device; closing takes them off unless they are pinned."""
+
+    def __init__(self, links: dict[Hook, Link | TcFilter], pins: dict[Hook, Path]) -> None:
+        self._links = links
+        self._pins = pins
 
     @classmethod
-    def attach(cls, obj: Object, ifindex: int, node: NetNS, *, pin: Path | None = None) -> Hooks:
-        """Put both programs on a device of the node."""
-        hooks = cls(ifindex, {})
+    def attach(
+        cls, node: NetNS, loaded: Object, ifindex: int, pins: dict[Hook, Path] | None = None
+    ) -> Attachments:
+        """Put both programs on, or none; `pins` keep TCX links alive without this process."""
+        attached = cls({}, pins or {})
         try:
             for hook, name in PROGRAMS.items():
-                program = obj.programs[name]
-                hooks._attached[hook] = node.run(_attach, program, ifindex, hook)
-            if pin is not None:
-                hooks._pin(pin)
+                attached._links[hook] = node.run(_attach, loaded.programs[name], ifindex, hook)
+                attached._pin(hook)
         except BaseException:
-            hooks.close()
+            attached.remove(node)
             raise
-        return hooks
+        return attached
 
     @classmethod
-    def adopt(cls, ifindex: int, pin: Path) -> Hooks:
-        """The pinned links of a device."""
-        return cls(ifindex, {hook: Link.from_pin(_pin_path(pin, ifindex, hook)) for hook in PROGRAMS})
+    def adopt(
+        cls, node: NetNS, loaded: Object, ifindex: int, pins: dict[Hook, Path]
+    ) -> Attachments:
+        """Open the pinned links again; filters have no pin and are put on once more."""
+        if not features.have_tcx():
+            return cls.attach(node, loaded, ifindex)
+        adopted = cls({}, pins)
+        for hook, name in PROGRAMS.items():
+            link = _open_live(pins[hook])
+            adopted._links[hook] = link or node.run(_attach, loaded.programs[name], ifindex, hook)
+            if link is None:
+                adopted._pin(hook)
+        return adopted
 
-    def update(self, obj: Object, node: NetNS) -> None:
+    def update(self, node: NetNS, loaded: Object) -> None:
         """Replace both programs without a packet between."""
-        for hook, attached in self._attached.items():
-            node.run(attached.update, obj.programs[PROGRAMS[hook]])
+        for hook, link in self._links.items():
+            node.run(link.update, loaded.programs[PROGRAMS[hook]])
 
-    def unpin(self, pin: Path) -> None:
-        """Remove the pins, so that close() detaches."""
-        for hook in PROGRAMS:
-            _pin_path(pin, self.ifindex, hook).unlink(missing_ok=True)
+    def close(self, node: NetNS) -> None:
+        """Close the descriptors; a filter that must outlive this process stays."""
+        for link in self._links.values():
+            if isinstance(link, Link):
+                link.close()
+            elif not self._pins:
+                node.run(link.close)
+        self._links.clear()
 
-    def close(self) -> None:
-        """Let go of both."""
-        for attached in self._attached.values():
-            attached.close()
-        self._attached = {}
+    def remove(self, node: NetNS) -> None:
+        """Take the programs off, pinned or not."""
+        for path in self._pins.values():
+            path.unlink(missing_ok=True)
+        self._pins = {}
+        self.close(node)
 
-    def _pin(self, pin: Path) -> None:
-        for hook, attached in self._attached.items():
-            if not isinstance(attached, Link):
-                continue  # a clsact filter stays without a pin
-            attached.pin(_pin_path(pin, self.ifindex, hook))
-
-
-def kind() -> str:
-    """How this kernel attaches."""
-    return "tcx" if features.have_tcx() else "clsact"
+    def _pin(self, hook: Hook) -> None:
+        link = self._links[hook]
+        if isinstance(link, Link) and hook in self._pins:
+            self._pins[hook].unlink(missing_ok=True)
+            link.pin(self._pins[hook])
 
 
 def _attach(program: Program, ifindex: int, hook: Hook) -> Link | TcFilter:
@@ -72,7 +92,13 @@ def _attach(program: Program, ifindex: int, hook: Hook) -> Link | TcFilter:
     return TcFilter.attach(program, ifindex, hook)
 
 
-def _pin_path(pin: Path, ifindex: int, hook: Hook) -> Path:
-    return pin / f"{ifindex}_{hook.name.lower()}"
-
-
+def _open_live(path: Path) -> Link | None:
+    """The pinned link, unless its device has gone."""
+    try:
+        link = Link.from_pin(path)
+    except KernelError:
+        return None
+    if link.info().ifindex:
+        return link
+    link.close()
+    return None

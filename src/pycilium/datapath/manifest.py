@@ -1,111 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pinned datapath needs to be taken over: kept beside its maps, in the kernel.
+"""What a pinned datapath must know of itself after kill -9, kept in a pinned map.
 
-Two banks of chunks and a header; the header is written last, so a reader sees the old
-manifest or the new one. It describes a change before the change is visible.
+The map has a header chunk and two banks of chunks. A new text goes into the bank that is not
+in use, and the header, which says bank, length and checksum, is written last: whoever reads
+finds the old text or the new one, whole.
 """
 
 from __future__ import annotations
 
-import enum
-import ipaddress
 import json
 import struct
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import attrs
+from pycilium.errors import ConflictError, MapFullError
 
-from pycilium import model
-from pycilium.errors import KernelError
-from pycilium.libbpf import Map
-from pycilium.model import policy as policy_model
-from pycilium.model import selector
+if TYPE_CHECKING:
+    from pycilium.libbpf import Map
 
-CHUNK = 4096
-_BANK = 8000
-_HEADER = struct.Struct("<QII")  # generation, length, crc32
-_VALUES: dict[str, Any] = {
-    one.__name__: one
-    for one in (
-        model.Backend, model.CidrPeer, model.Endpoint, model.Frontend, model.Identity, model.Label,
-        model.Labels, model.Policy, model.PortRange, model.Requirement, model.Rule, model.RuleRef,
-        model.Selector, model.ServiceLB,
-    )
-}  # fmt: skip
-_ENUMS: dict[str, Any] = {
-    "Direction": policy_model.Direction, "Entity": policy_model.Entity, "Operator": selector.Operator,
-}  # fmt: skip
-_IP = {
-    "IPv4Address": ipaddress.ip_address, "IPv6Address": ipaddress.ip_address,
-    "IPv4Network": ipaddress.ip_network, "IPv6Network": ipaddress.ip_network,
-}  # fmt: skip
+_HEADER = struct.Struct("<4sIIII")  # magic, generation, bank, length, crc32
+_MAGIC = b"pcl1"
 
 
-def write(chunks: Map, content: Mapping[str, Any]) -> None:
-    """Put a manifest beside the one that is there, then switch to it."""
-    raw = zlib.compress(json.dumps(encode(content), separators=(",", ":")).encode())
-    generation = _generation(chunks) + 1
-    bank = 1 + (generation % 2) * _BANK
-    count = -(-len(raw) // CHUNK)
-    if count >= _BANK:
-        raise KernelError(7, "write manifest", chunks.name, meaning=f"{len(raw)} bytes are too many")
-    rows = [(bank + i, {"bytes": raw[i * CHUNK : (i + 1) * CHUNK]}) for i in range(count)]
-    chunks.update(rows)
-    chunks[0] = {"bytes": _HEADER.pack(generation, len(raw), zlib.crc32(raw))}
+class Manifest:
+    """JSON in `pcl_manifest`; `map` is None where the datapath is scoped and keeps none."""
 
+    def __init__(self, store: Map | None) -> None:
+        self._store = store
+        self._written: dict[str, Any] | None = None
 
-def read(chunks: Map) -> dict[str, Any]:
-    """The manifest; KernelError where it is damaged."""
-    generation, length, checksum = _HEADER.unpack_from(chunks[0].bytes)
-    bank = 1 + (generation % 2) * _BANK
-    count = -(-length // CHUNK)
-    raw = b"".join(chunks[bank + i].bytes for i in range(count))[:length]
-    if zlib.crc32(raw) != checksum:
-        raise KernelError(5, "read manifest", chunks.name, meaning="its checksum does not match")
-    found: dict[str, Any] = decode(json.loads(zlib.decompress(raw)))
-    return found
+    def write(self, content: dict[str, Any]) -> None:
+        """Replace the text if it changes; MapFullError before anything is written."""
+        if self._store is None or content == self._written:
+            return
+        text = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 1)
+        generation, bank = self._position()
+        self._write_chunks(1 - bank, text)
+        header = _HEADER.pack(_MAGIC, generation + 1, 1 - bank, len(text), zlib.crc32(text))
+        self._store[0] = {"bytes": header}
+        self._written = content
 
+    def read(self) -> dict[str, Any]:
+        """The last text that was written whole; ConflictError where there is none."""
+        assert self._store is not None
+        magic, _, bank, length, crc = _HEADER.unpack_from(self._store[0].bytes)
+        if magic != _MAGIC:
+            raise ConflictError(f"map {self._store.name} holds no manifest: not a datapath's pin")
+        size = self._chunk_size
+        first = self._first(bank)
+        text = b"".join(
+            self._store[first + i].bytes for i in range((length + size - 1) // size)
+        )[:length]  # fmt: skip
+        if zlib.crc32(text) != crc:
+            raise ConflictError(f"the manifest in map {self._store.name} is damaged")
+        content: dict[str, Any] = json.loads(zlib.decompress(text))
+        self._written = content
+        return content
 
-def encode(value: Any) -> Any:
-    """Model values as JSON, each under the name of its type."""
-    name = type(value).__name__
-    if isinstance(value, enum.Enum):
-        return {"@": name, "value": value.value}
-    if name in _VALUES:
-        fields = attrs.fields(type(value))
-        return {"@": name, **{field.name: encode(getattr(value, field.name)) for field in fields}}
-    if name in _IP:
-        return {"@": name, "value": str(value)}
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): encode(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [encode(one) for one in value]
-    return value
+    @property
+    def _chunk_size(self) -> int:
+        assert self._store is not None
+        return self._store.value_size
 
+    @property
+    def _bank_chunks(self) -> int:
+        assert self._store is not None
+        return (self._store.max_entries - 1) // 2
 
-def decode(value: Any) -> Any:
-    """The other way round; lists become tuples."""
-    if isinstance(value, list):
-        return tuple(decode(one) for one in value)
-    if not isinstance(value, dict):
-        return value
-    name = value.get("@")
-    if name in _ENUMS:
-        return _ENUMS[name](value["value"])
-    if name in _IP:
-        return _IP[name](value["value"])
-    fields = {key: decode(one) for key, one in value.items() if key != "@"}
-    return _VALUES[name](**fields) if name else fields
+    def _first(self, bank: int) -> int:
+        return 1 + bank * self._bank_chunks
 
+    def _position(self) -> tuple[int, int]:
+        assert self._store is not None
+        magic, generation, bank, _, _ = _HEADER.unpack_from(self._store[0].bytes)
+        return (generation, bank) if magic == _MAGIC else (0, 1)
 
-def _generation(chunks: Map) -> int:
-    try:
-        generation: int = _HEADER.unpack_from(chunks[0].bytes)[0]
-    except KeyError:
-        return 0
-    return generation
+    def _write_chunks(self, bank: int, text: bytes) -> None:
+        assert self._store is not None
+        size = self._chunk_size
+        chunks = [text[at : at + size].ljust(size, b"\0") for at in range(0, len(text), size)]
+        if len(chunks) > self._bank_chunks:
+            raise MapFullError(self._store.name, needed=len(chunks), used=0, size=self._bank_chunks)
+        first = self._first(bank)
+        keys = b"".join((first + i).to_bytes(4, "little") for i in range(len(chunks)))
+        self._store.batch_update(keys, b"".join(chunks), len(chunks))

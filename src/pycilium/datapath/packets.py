@@ -59,7 +59,11 @@ class Probe:
             rest = struct.pack(">HH", self.source_port, 1)
         else:
             raise SpecError("protocol", self.protocol, "tcp, udp or icmp")
-        return start + _checksum(self._pseudo(len(start) + 2 + len(rest)) + start + bytes(2) + rest) + rest
+        return (
+            start
+            + _checksum(self._pseudo(len(start) + 2 + len(rest)) + start + bytes(2) + rest)
+            + rest
+        )
 
     def _pseudo(self, length: int) -> bytes:
         if self.protocol == ICMP:

@@ -1,249 +1,238 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy sets in the kernel: one immutable map for each label set, swapped in one write."""
+"""Policies: the whole desired state in, the kernel's policy sets out.
+
+A change of prefixes never leaves a gap. First the sets learn the new identities under the old
+policies, then the ipcache hands them out, then the new policies take over set by set, then the
+ipcache forgets the old prefixes and at last the sets do. Each step writes only what differs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pycilium.datapath import rows
-from pycilium.datapath.config import MAX_POLICY_ENTRIES
-from pycilium.datapath.context import Context
-from pycilium.datapath.identities import Identities
-from pycilium.errors import MapFullError, SpecError
-from pycilium.libbpf import Map
-from pycilium.model import Change, Delta, IdentityAllocator, Labels, Policy
-from pycilium.model.policy import Network
-from pycilium.policy import PolicyEntry, named_prefixes, prefix_labels, resolve
+from pycilium.datapath import render, serial
+from pycilium.datapath.sets import PolicySets
+from pycilium.errors import SpecError
+from pycilium.model import Delta, Identity, Policy
+from pycilium.policy import named_prefixes, resolve
 
-Sets = dict[Labels, tuple[PolicyEntry, ...]]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pycilium.datapath.core import Core
+    from pycilium.datapath.identities import Identities
+    from pycilium.datapath.rules import Rules
+    from pycilium.datapath.sets import Pairs
+    from pycilium.datapath.wire import Network
+    from pycilium.model import Change, Labels
+
+Prefixes = dict["Network", Identity]
+Desired = Policy | list[Policy] | tuple[Policy, ...]
 
 
 @attrs.frozen
-class _Target:
-    """Where an apply leads: prefixes with their identities, and every set."""
+class _Plan:
+    """Three states of the ipcache (now, in between, then) and the sets of the last."""
 
-    prefixes: Mapping[Network, int]
-    sets: Sets
+    policies: tuple[Policy, ...]
+    between: Prefixes
+    then: Prefixes
+    sets: dict[int, Pairs]
+    delta: Delta
 
 
 class Policies:
-    """The full desired set of policies, and what each endpoint's slot holds of it."""
+    """Iterable over what was applied; `apply` and `plan` take the full desired state."""
 
-    def __init__(self, context: Context, identities: Identities) -> None:
-        self._context = context
+    def __init__(self, core: Core, identities: Identities, rules: Rules) -> None:
+        self._core = core
         self._identities = identities
-        self._sets: Sets = {}
-        self._prefixes: dict[Network, Labels] = {}
+        self._rules = rules
+        self.sets = PolicySets(core, rules)
+        self.applied: tuple[Policy, ...] = ()
+        self._coming: tuple[Policy, ...] | None = None
+        self._coming_sets: dict[int, Pairs] = {}
 
     def __iter__(self) -> Iterator[Policy]:
-        return iter(self._context.policies)
+        return iter(self.applied)
 
     def __len__(self) -> int:
-        return len(self._context.policies)
+        return len(self.applied)
 
-    def plan(self, desired: Policy | Iterable[Policy]) -> Delta:
-        """What apply() would change, to the entry; changes nothing.
+    def __repr__(self) -> str:
+        return f"<Policies {', '.join(one.name for one in self.applied)}>"
+
+    def plan(self, desired: Desired) -> Delta:
+        """What apply() would change, with the exact map entries; touches nothing.
 
         Raises SpecError and MapFullError as apply() does.
         """
-        policies = _checked(desired)
-        with self._context.lock:
-            target = self._target(policies)
-            return self._delta(policies, target)
+        wanted = _checked(desired)
+        with self._core.lock:
+            self._core.require_open()
+            with self._identities.trial():
+                return self._plan(wanted).delta
 
-    def apply(self, desired: Policy | Iterable[Policy]) -> Delta:
-        """Make exactly these policies hold; a second call writes nothing.
+    def apply(self, desired: Desired) -> Delta:
+        """Make these the policies in force, all others gone; a second call writes nothing.
 
-        While it works, every packet is judged by the old policies or by the new ones, and what
-        both allow is never lost. Raises SpecError and MapFullError before the first write.
+        Raises SpecError and MapFullError before anything has changed.
         """
-        policies = _checked(desired)
-        with self._context.lock:
-            delta = self._delta(policies, self._target(policies))
-            if delta:
-                self._switch(policies)
-            return delta
+        wanted = _checked(desired)
+        with self._core.lock:
+            self._core.require_open()
+            self._identities.read_node()
+            with self._identities.trial() as keep:
+                plan = self._plan(wanted)
+                self._announce(plan.sets, wanted)
+                keep()
+            self._carry_out(plan)
+            self._core.save()
+            return plan.delta
 
-    def entries(self, labels: Labels) -> tuple[PolicyEntry, ...]:
-        """What the set of a label set holds."""
-        return self._sets.get(labels, ())
+    def join(self, labels: Labels, *, identity: int | None = None) -> tuple[Identity, int]:
+        """An endpoint with these labels comes: its identity and slot, every set up to date."""
+        joined = self._identities.acquire(labels, number=identity)
+        slot = None
+        try:
+            slot = self.sets.add(joined.number)
+            if slot.pairs is None:
+                self.refresh()
+        except BaseException:
+            if slot is not None:
+                self.sets.drop(joined.number)
+            self._identities.release(joined)
+            raise
+        return joined, slot.number
 
-    def sync(self) -> None:
-        """Bring every slot in line with the policies and identities of now."""
-        self._install(self._compile(self._context.policies, self._context.identities.all()))
+    def leave(self, identity: Identity) -> None:
+        """An endpoint of this identity has gone; the last one takes its set with it."""
+        emptied = self.sets.drop(identity.number)
+        self._identities.release(identity)
+        if emptied:
+            self.refresh()
 
-    def verify(self) -> int:
-        """Compare every slot with what it should hold; the number that had to be written."""
-        wanted = self._compile(self._context.policies, self._context.identities.all())
-        self._sets = {labels: self._read(labels) for labels in wanted}
-        return self._install(wanted)
+    def refresh(self) -> None:
+        """Compile and swap in what differs, for the identities as they are now."""
+        sets = self._compile(self.applied, self._identities.known())
+        if any(self.sets[one].pairs != pairs for one, pairs in sets.items()):
+            self._announce(sets, self.applied)
+            self.sets.sync(sets)
 
-    def forget(self, labels: Labels, slot: int) -> None:
-        """Empty a slot that nobody uses any more: it drops."""
-        self._sets.pop(labels, None)
-        outer = self._context.map("pcl_policies")
-        if slot in outer:
-            del outer[slot]
+    def adopt(self, policies: Iterable[Policy]) -> None:
+        """After a restart: these are in force; write what differs from what stands there."""
+        self.applied = tuple(policies)
+        self._identities.write(self._identities.resolve(named_prefixes(self.applied)))
+        self.sets.sync(self._compile(self.applied, self._identities.known()))
 
-    def check_capacity(self, sets: Sets) -> None:
-        """Refuse a set that is too large before any of them is written."""
-        for labels, entries in sets.items():
-            if len(entries) > MAX_POLICY_ENTRIES:
-                name = f"policy set of {labels}"
-                raise MapFullError(name, needed=len(entries), used=0, size=MAX_POLICY_ENTRIES)
-
-    def _switch(self, policies: tuple[Policy, ...]) -> None:
-        """Old rules learn of new identities, then addresses, then rules, then leftovers go."""
-        context = self._context
-        wanted = named_prefixes(policies)
-        self._move_prefixes(wanted | self._prefixes.keys())
-        for rule in (rule for policy in policies for rule in policy.rules):
-            context.rules.number(rule.ref)
-        context.policies = policies
-        context.record()
-        self.sync()
-        self._move_prefixes(wanted)
-        self.sync()
-
-    def _move_prefixes(self, wanted: Collection[Network]) -> None:
-        """Sets that know old and new identities first, then the addresses, in one batch."""
-        numbers, held = _renumber(self._context.identities, self._prefixes, wanted)
-        gone = self._prefixes.keys() - held.keys()
-        if not numbers and not gone:
-            return
-        self._context.record()
-        self.sync()
-        self._identities.write(numbers)
-        self._identities.forget(gone)
-        _release(self._context.identities, self._prefixes, held)
-        self._prefixes = held
-
-    def restore(self) -> None:
-        """Take over prefixes that the kernel has, by the policies in force."""
-        held = prefix_labels(named_prefixes(self._context.policies))
-        numbers = {p: self._context.identities.acquire(labels).number for p, labels in held.items()}
-        self._prefixes = held
-        self._identities.write(numbers)
-
-    def _target(self, policies: tuple[Policy, ...]) -> _Target:
-        """What _switch() leads to, on a copy of the identities."""
-        allocator, held = self._context.identities.copy(), dict(self._prefixes)
-        wanted = named_prefixes(policies)
-        for prefixes in (wanted | held.keys(), wanted):
-            _, moved = _renumber(allocator, held, prefixes)
-            _release(allocator, held, moved)
-            held = moved
-        found = {prefix: allocator.find(labels) for prefix, labels in held.items()}
-        numbers = {prefix: identity.number for prefix, identity in found.items() if identity}
-        sets = self._compile(policies, allocator.all())
-        self.check_capacity(sets)
-        return _Target(numbers, sets)
-
-    def _delta(self, policies: tuple[Policy, ...], target: _Target) -> Delta:
-        old = {(p.namespace, p.name, p.subject): p for p in self._context.policies}
-        new = {(p.namespace, p.name, p.subject): p for p in policies}
-        changed = sum(1 for key, policy in new.items() if key in old and old[key] != policy)
-        return Delta(
-            len(new.keys() - old.keys()), changed, len(old.keys() - new.keys()),
-            tuple(self._changes(target)),
-        )  # fmt: skip
-
-    def _changes(self, target: _Target) -> list[Change]:
-        changes = []
-        for prefix, number in sorted(target.prefixes.items(), key=str):
-            if self._identities.written.get(prefix) != number:
-                changes.append(Change("pcl_ipcache", str(prefix), f"identity {number}"))
-        gone = self._prefixes.keys() - target.prefixes.keys()
-        changes += [Change("pcl_ipcache", str(prefix), None) for prefix in sorted(gone, key=str)]
-        for labels, entries in target.sets.items():
-            if self._sets.get(labels) != entries:
-                slot = self._context.slots.find(labels)
-                name = f"pcl_policies[{slot}]"
-                changes += [Change(name, _key_text(one), _value_text(one)) for one in entries]
-        return changes
-
-    def _compile(self, policies: Sequence[Policy], identities: Mapping[int, Labels]) -> Sets:
-        allow_host = self._context.config.allow_host
+    def manifest(self) -> dict[str, Any]:
+        """Policies in force or about to be, and every rule number that a set holds."""
+        used = {*self._used_rules(), *_rules_in(self._coming_sets.values())}
         return {
-            labels: resolve(policies, labels, identities, allow_host=allow_host)
-            for labels, _ in self._context.slots.items()
+            "policies": serial.dump(self.applied if self._coming is None else self._coming),
+            "rules": [[n, serial.dump(rule)] for n, rule in self._rules.items() if n in used],
         }
 
-    def _install(self, wanted: Sets) -> int:
-        self.check_capacity(wanted)
-        written = 0
-        for labels, entries in wanted.items():
-            if self._sets.get(labels) != entries:
-                self._swap(labels, entries)
-                written += 1
-        return written
+    def _announce(self, sets: dict[int, Pairs], policies: tuple[Policy, ...]) -> None:
+        """The manifest first: no rule number is in force that it does not know."""
+        self._coming, self._coming_sets = policies, sets
+        try:
+            self._core.save()
+        finally:
+            self._coming, self._coming_sets = None, {}
 
-    def _swap(self, labels: Labels, entries: tuple[PolicyEntry, ...]) -> None:
-        slot = self._context.slots.find(labels)
-        outer = self._context.map("pcl_policies")
-        number = self._context.rules.number
-        with outer.create_inner(max(1, len(entries))) as inner:
-            inner.update(
-                [(rows.policy_key(e), {"verdict": e.verdict, "rule": number(e.rule)}) for e in entries]
-            )
-            outer[slot] = inner
-        self._context.bump_epoch(slot or 0)
-        self._sets[labels] = entries
+    def _plan(self, wanted: tuple[Policy, ...]) -> _Plan:
+        prefixes = named_prefixes(wanted)
+        between = self._identities.resolve(prefixes | set(self._identities.prefixes))
+        then = self._identities.resolve(prefixes)
+        for state in (between, then):
+            self._core.require_room("pcl_ipcache", 0, len(self._identities.pairs(state)))
+        sets = self._compile(wanted, self._without_unused(between, then))
+        return _Plan(wanted, between, then, sets, self._delta(wanted, then, sets))
 
-    def _read(self, labels: Labels) -> tuple[PolicyEntry, ...]:
-        """A slot as the kernel has it; empty where it holds anything unknown."""
-        slot = self._context.slots.find(labels)
-        outer = self._context.map("pcl_policies")
-        if slot not in outer:
-            return ()
-        wanted = resolve(
-            self._context.policies, labels, self._context.identities.all(),
-            allow_host=self._context.config.allow_host,
-        )  # fmt: skip
-        with Map.from_id(outer[slot], like=outer.inner) as inner:
-            held = {tuple(key): tuple(value) for key, value in inner.pairs()}
-        number = self._context.rules.number
-        expected = {tuple(rows.policy_key(e).values()): (e.verdict, number(e.rule)) for e in wanted}
-        return wanted if held == expected else ()
+    def _carry_out(self, plan: _Plan) -> None:
+        before = self._identities.prefixes
+        if self._moves(plan.between):
+            self.sets.sync(self._compile(self.applied, self._identities.known()))
+            self._identities.write(plan.between)
+        self.applied = plan.policies
+        if self._moves(plan.then):
+            self.sets.sync(self._compile(plan.policies, self._identities.known()))
+            self._identities.write(plan.then)
+        self._identities.prefixes = plan.then
+        self._identities.release_prefixes(before)
+        self._identities.release_prefixes(plan.between)
+        self.sets.sync(plan.sets)
+        self._rules.retire(self._used_rules())
+
+    def _moves(self, prefixes: Prefixes) -> bool:
+        return self._identities.pairs(prefixes) != self._identities.written
+
+    def _without_unused(self, between: Prefixes, then: Prefixes) -> dict[int, Labels]:
+        """The identities that will be known when the plan has been carried out."""
+        passing = {one.number for one in (*between.values(), *self._identities.prefixes.values())}
+        staying = {one.number for one in then.values()}
+        known = self._identities.known()
+        return {n: labels for n, labels in known.items() if n not in passing or n in staying}
+
+    def _compile(
+        self, policies: tuple[Policy, ...], known: Mapping[int, Labels]
+    ) -> dict[int, Pairs]:
+        host = self._core.config.allow_host
+        labels = self._identities.labels_of
+        return {
+            one: self.sets.encode(resolve(policies, labels(one), known, allow_host=host))
+            for one in self.sets
+        }
+
+    def _delta(self, wanted: tuple[Policy, ...], then: Prefixes, sets: dict[int, Pairs]) -> Delta:
+        before, after = _by_key(self.applied), _by_key(wanted)
+        return Delta(
+            added=len(after.keys() - before.keys()),
+            changed=sum(before[key] != after[key] for key in before.keys() & after.keys()),
+            removed=len(before.keys() - after.keys()),
+            entries=tuple(self._entries(then, sets)),
+        )
+
+    def _entries(self, then: Prefixes, sets: dict[int, Pairs]) -> Iterator[Change]:
+        maps = self._core.spec.maps
+        written, desired = self._identities.written, self._identities.pairs(then)
+        yield from render.changes(maps["pcl_ipcache"], "pcl_ipcache", written, desired)
+        inner = maps["pcl_policies"].inner
+        assert inner is not None
+        for identity, pairs in sets.items():
+            slot = self.sets[identity]
+            name = f"pcl_policies[{slot.number}]"
+            yield from render.changes(inner, name, slot.pairs or {}, pairs)
+
+    def _used_rules(self) -> Iterator[int]:
+        return _rules_in(self.sets[identity].pairs or {} for identity in self.sets)
 
 
-def _renumber(
-    allocator: IdentityAllocator, held: Mapping[Network, Labels], wanted: Collection[Network]
-) -> tuple[dict[Network, int], dict[Network, Labels]]:
-    """Identities for prefixes that are new or now lie in another one; and all labels."""
-    target = prefix_labels(wanted)
-    changed = {prefix: labels for prefix, labels in target.items() if held.get(prefix) != labels}
-    order = sorted(changed, key=lambda prefix: (prefix.version, prefix))
-    return {prefix: allocator.acquire(changed[prefix]).number for prefix in order}, target
+def _rules_in(sets: Iterable[Pairs]) -> Iterator[int]:
+    """Every rule number in some sets: the second word of their values."""
+    return (int.from_bytes(value[4:8], "little") for one in sets for value in one.values())
 
 
-def _release(
-    allocator: IdentityAllocator, held: Mapping[Network, Labels], now: Mapping[Network, Labels]
-) -> None:
-    """Identities of prefixes that have gone or have got another one."""
-    for prefix, labels in held.items():
-        if now.get(prefix) != labels:
-            allocator.release(labels)
-
-
-def _checked(desired: Policy | Iterable[Policy]) -> tuple[Policy, ...]:
-    policies = (desired,) if isinstance(desired, Policy) else tuple(desired)
-    for one in policies:
+def _checked(desired: Any) -> tuple[Policy, ...]:
+    several = [desired] if isinstance(desired, Policy) else desired
+    if not isinstance(several, (list, tuple)):
+        raise SpecError("policies", desired, "a Policy or a list of them")
+    for one in several:
         if not isinstance(one, Policy):
-            raise SpecError("policies", one, "Policy values, as Policy.from_yaml() makes them")
-    return policies
+            raise SpecError("policies", one, "a Policy")
+    return tuple(several)
 
 
-def _key_text(entry: PolicyEntry) -> str:
-    direction = "egress to" if entry.direction else "ingress from"
-    peer = entry.identity or "any"
-    if entry.prefix_length <= 40:
-        return f"{direction} {peer}"
-    port = "" if entry.prefix_length <= 48 else f" port {entry.port}/{entry.prefix_length - 48}"
-    return f"{direction} {peer} protocol {entry.protocol}{port}"
-
-
-def _value_text(entry: PolicyEntry) -> str:
-    return f"{'allow' if entry.verdict == 1 else 'deny'} by {entry.rule}"
+def _by_key(policies: Iterable[Policy]) -> dict[tuple[str | None, str, int], Policy]:
+    """By namespace and name; of the same ones by their order."""
+    seen: Counter[tuple[str | None, str]] = Counter()
+    found = {}
+    for one in policies:
+        key = (one.namespace, one.name)
+        found[(*key, seen[key])] = one
+        seen[key] += 1
+    return found

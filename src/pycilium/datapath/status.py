@@ -1,77 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a datapath is: hooks, features, how full the maps are, what was dropped."""
+"""What a datapath is doing: hooks, features, how full its maps are, drops by reason."""
 
 from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
 
 import attrs
 
 from pycilium.datapath import hooks
-from pycilium.datapath.context import Context
-from pycilium.libbpf import MapType, features
+from pycilium.libbpf import features
 
-_COUNTED = (MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pycilium.datapath.core import Core
+    from pycilium.datapath.flows import EventCounts
+    from pycilium.libbpf.features import Feature
+
+_COUNTED = ("pcl_endpoints", "pcl_addresses", "pcl_ipcache", "pcl_services", "pcl_ct4", "pcl_ct6")
 
 
 @attrs.frozen
-class MapUse:
-    """Entries of a map, and how many it holds."""
+class Counter:
+    """Packets and bytes, all CPUs together."""
 
-    name: str
+    packets: int
+    bytes: int
+
+
+@attrs.frozen
+class Fill:
+    """Entries of a map that are used, and how many it can hold."""
+
     used: int
     size: int
+
+    def __str__(self) -> str:
+        return f"{self.used}/{self.size}"
 
 
 @attrs.frozen
 class Status:
-    """A snapshot; str() is a report."""
+    """One look at everything; hooks is "tcx" or "clsact"."""
 
+    name: str
     hooks: str
     endpoints: int
+    identities: int
     policies: int
     services: int
-    maps: tuple[MapUse, ...]
-    missing: tuple[str, ...]
-    drops: dict[str, int]
-    programs: dict[str, int]
+    maps: Mapping[str, Fill]
+    counters: Mapping[str, Counter]
+    events: EventCounts
+    features: tuple[Feature, ...]
+
+    @property
+    def drops(self) -> dict[str, Counter]:
+        """The counters of reasons to drop."""
+        return {name: one for name, one in self.counters.items() if "_DROP_" in name}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and value of every line."""
+        missing = [f"{one.name}: {one.without}" for one in self.features if not one.present]
+        return [
+            ("datapath", self.name),
+            ("hooks", self.hooks),
+            ("endpoints", str(self.endpoints)),
+            ("identities", str(self.identities)),
+            ("policies", str(self.policies)),
+            ("services", str(self.services)),
+            *((name, str(fill)) for name, fill in self.maps.items()),
+            ("events", f"{self.events.emitted} emitted, {self.events.lost} lost"),
+            *((name, f"{one.packets} packets") for name, one in self.counters.items()),
+            *(("missing", text) for text in missing),
+        ]
 
     def __str__(self) -> str:
-        lines = [
-            f"hooks      {self.hooks}",
-            f"endpoints  {self.endpoints}, policies {self.policies}, services {self.services}",
-            *(f"program    {name}: {count} instructions verified" for name, count in self.programs.items()),
-            *(f"map        {use.name}: {use.used} of {use.size}" for use in self.maps),
-            *(f"missing    {text}" for text in self.missing),
-            *(f"dropped    {reason}: {count} packets" for reason, count in self.drops.items()),
-        ]
-        return "\n".join(lines)
+        return "\n".join(f"{label:<28} {value}" for label, value in self.rows())
+
+    def _repr_html_(self) -> str:
+        cells = (f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in self.rows())
+        return f"<table>{''.join(cells)}</table>"
 
 
-def counters(context: Context) -> dict[str, tuple[int, int]]:
-    """Packets and bytes by reason, those that are not zero."""
+def read_counters(core: Core) -> dict[str, Counter]:
+    """Every reason that was counted, by its name in enum pcl_reason."""
+    reasons = core.spec.enums["pcl_reason"]
     found = {}
-    reasons = {int(reason): reason.name for reason in context.spec.enums["pcl_reason"]}
-    for number, per_cpu in context.map("pcl_counters").pairs():
-        packets = sum(one.packets for one in per_cpu)
-        if packets and number in reasons:
-            name = reasons[number].removeprefix("PCL_")
-            found[name] = (packets, sum(one.bytes for one in per_cpu))
+    for number, cpus in core.maps["pcl_counters"].pairs():
+        packets = sum(one.packets for one in cpus)
+        if packets:
+            found[reasons(number).name] = Counter(packets, sum(one.bytes for one in cpus))
     return found
 
 
-def snapshot(context: Context, *, endpoints: int, services: int) -> Status:
-    """Ask the kernel."""
-    uses = [
-        MapUse(name, len(one), one.max_entries)
-        for name, one in context.object.maps.items()
-        if one.type in _COUNTED and name != "pcl_manifest"
-    ]
-    missing = [
-        f"{f.name} (Linux {f.since})" if f.since else f.name
-        for f in features.report()
-        if not f.present and (f.name != "bpffs" or context.pin is not None)
-    ]
-    drops = {n: packets for n, (packets, _) in counters(context).items() if n.startswith("DROP")}
-    programs = {name: one.verified_insns for name, one in context.object.programs.items()}
-    return Status(
-        hooks.kind(), endpoints, len(context.policies), services, tuple(uses), tuple(missing), drops, programs
-    )
+def read_fill(core: Core, policy_slots: int) -> dict[str, Fill]:
+    """How full the maps are whose entries come and go."""
+    found = {name: Fill(len(core.maps[name]), core.maps[name].max_entries) for name in _COUNTED}
+    found["pcl_policies"] = Fill(policy_slots, core.maps["pcl_policies"].max_entries - 1)
+    return found
+
+
+def read_features() -> tuple[Feature, ...]:
+    """Probes of this kernel."""
+    return tuple(features.report())
+
+
+def hook_kind() -> str:
+    """How programs are attached here."""
+    return hooks.kind()

@@ -99,7 +99,9 @@ def show_matrix(shop: Shop, screen: Screen, expect: Expectations) -> None:
             answer = get(shop.pods[name], host, port)
             got_through = answer.reached or answer.text == "ConnectionRefusedError"
             agreed = agreed and foretold.allowed == got_through
-            rows.append((name, target, yes(foretold.allowed), outcome(answer), str(foretold.rule or "")))
+            rows.append(
+                (name, target, yes(foretold.allowed), outcome(answer), str(foretold.rule or ""))
+            )
     screen.table(("from", "to", "allowed", "happened", "decided by"), rows)
     expect.check("what happened is what the kernel's programs foretold", agreed)
 
@@ -211,7 +213,7 @@ def main() -> int:
         return 2
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

@@ -14,7 +14,7 @@ class Hello(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     name = "?"
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+    def do_GET(self) -> None:
         """Answer with the name."""
         body = self.name.encode()
         self.send_response(200)

@@ -89,6 +89,30 @@ class ServiceTable:
         empty: dict[Frontend, ServiceRow] = {}
         self._state = _State(empty, {}, {}, 1, 0, 0, deque(), deque(), deque())
 
+    @classmethod
+    def restore(
+        cls,
+        sizes: Sizes | tuple[int, int, int],
+        rows: Mapping[Frontend, ServiceRow],
+        runs: Mapping[Frontend, tuple[tuple[int, Backend], ...]],
+    ) -> ServiceTable:
+        """The table that left these rows, with (index, backend) of every slot of a row's run."""
+        table = cls(sizes)
+        state = table._state
+        for frontend, run in runs.items():
+            state.wanted[frontend] = ServiceLB(frontend, backends=[one for _, one in run])
+            for index, backend in run:
+                references = state.backends.get(backend, (index, 0))[1]
+                state.backends[backend] = (index, references + 1)
+        state.services.update(rows)
+        state.next_service = 1 + max((row.id for row in rows.values()), default=0)
+        state.next_slot, gaps = _gaps((row.first, row.count) for row in rows.values() if row.count)
+        state.free_slots.extend(gaps)
+        used = {index for index, _ in state.backends.values()}
+        state.next_backend = 1 + max(used, default=-1)
+        state.free_backends.extend(set(range(state.next_backend)) - used)
+        return table
+
     @property
     def services(self) -> tuple[ServiceLB, ...]:
         """What is in force."""
@@ -141,7 +165,9 @@ class _Planner:
         added = [service for frontend, service in desired.items() if frontend not in old]
         count = len(old) - len(removed) + len(added)
         if count > self._sizes.services:
-            raise MapFullError("pcl_services", needed=len(added), used=len(old), size=self._sizes.services)
+            raise MapFullError(
+                "pcl_services", needed=len(added), used=len(old), size=self._sizes.services
+            )
         released = [b for f in removed for b in old[f].backends]
         released += [b for service in changed for b in old[service.frontend].backends]
         for service in (*changed, *added):
@@ -153,7 +179,12 @@ class _Planner:
         self._reuse_later()
         self.state.wanted = desired
         return Changes(
-            tuple(self._backends), tuple(self._slots), self._services, removed, len(added), len(changed)
+            tuple(self._backends),
+            tuple(self._slots),
+            self._services,
+            removed,
+            len(added),
+            len(changed),
         )
 
     def _write(self, service: ServiceLB) -> None:
@@ -206,7 +237,7 @@ class _Planner:
             self.state.free_backends.append(index)
 
     def _allocate_slots(self, count: int) -> int:
-        """Never used ones first, then the run that has been free for longest and is large enough."""
+        """Never used ones first, then the run that is large enough and longest free."""
         if count == 0:
             return 0
         state = self.state
@@ -227,6 +258,16 @@ class _Planner:
         self.state.free_slots.extend(runs)
         if len(self.state.free_slots) > 64:
             self.state.free_slots = deque(_merge(self.state.free_slots))
+
+
+def _gaps(runs: Iterable[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
+    """Where the last run ends, and the free runs before that."""
+    end, gaps = 0, []
+    for first, count in sorted(runs):
+        if first > end:
+            gaps.append((end, first - end))
+        end = max(end, first + count)
+    return end, gaps
 
 
 def _merge(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -48,7 +48,14 @@ def build_extension() -> None:
         generated = Path(scratch) / "_bpf.c"
         ffi.emit_c_code(str(generated))
         include = sysconfig.get_path("include")
-        flags = ["-O2", "-shared", "-fPIC", "-Wall", "-Wno-unused-function", f"-DPy_LIMITED_API={ABI:#x}"]
+        flags = [
+            "-O2",
+            "-shared",
+            "-fPIC",
+            "-Wall",
+            "-Wno-unused-function",
+            f"-DPy_LIMITED_API={ABI:#x}",
+        ]
         flags += [f"-I{include}", str(generated), "-o", str(EXTENSION), "-lbpf"]
         _run(_tool("gcc", "cc", package="gcc"), flags, "libbpf-dev and python3-dev")
 
@@ -67,7 +74,11 @@ def compile_bpf(source: Path, target: Path, include: Iterable[Path] = ()) -> Non
     """clang for the BPF target, UAPI headers only: no CO-RE relocation slows the load."""
     multiarch = f"/usr/include/{platform.machine()}-linux-gnu"
     flags = ["-O2", "-g", "-mcpu=v3", "-target", "bpf", "-Wall", "-Werror"]
-    flags += ["-DBPF_NO_PRESERVE_ACCESS_INDEX", f"-I{multiarch}", *(f"-I{path}" for path in include)]
+    flags += [
+        "-DBPF_NO_PRESERVE_ACCESS_INDEX",
+        f"-I{multiarch}",
+        *(f"-I{path}" for path in include),
+    ]
     clang = _tool("clang-19", "clang", package="clang-19")
     _run(clang, [*flags, "-c", str(source), "-o", str(target)], "libbpf-dev and linux-libc-dev")
     strip = shutil.which("llvm-strip-19") or shutil.which("llvm-strip")

@@ -127,7 +127,9 @@ class Btf:
     def enum(self, name: str) -> type[enum.IntEnum]:
         """A Python enum with the names and values of a C one."""
         found = self.by_name[Kind.ENUM, name]
-        return enum.IntEnum(name, [(member.name, member.offset) for member in found.members])
+        members = {member.name: member.offset for member in found.members}
+        made: Any = enum.IntEnum(name, members)
+        return made  # type: ignore[no-any-return]
 
     def _make_codec(self, found: Type) -> Codec:
         if found.kind in (Kind.INT, Kind.ENUM, Kind.ENUM64, Kind.PTR):

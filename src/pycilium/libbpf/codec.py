@@ -117,7 +117,7 @@ class StructCodec:
         self.size = size
         self.fields = fields
         self._by_name = {field.name: field for field in fields}
-        self.record: Any = namedtuple(name, [field.name for field in fields], rename=True)  # type: ignore[misc]  # noqa: PYI024
+        self.record: Any = namedtuple(name, [field.name for field in fields], rename=True)  # type: ignore[misc]
         self._flat = _flat_format(fields, size)
 
     def encode(self, value: Any) -> bytes:
@@ -149,7 +149,7 @@ class UnionCodec:
         self.size = size
         self.fields = fields
         self._by_name = {field.name: field for field in fields}
-        self.record: Any = namedtuple(name, [field.name for field in fields], rename=True)  # type: ignore[misc]  # noqa: PYI024
+        self.record: Any = namedtuple(name, [field.name for field in fields], rename=True)  # type: ignore[misc]
 
     def encode(self, value: Any) -> bytes:
         """From the first view of a decoded union, a mapping with one view, or bytes."""

@@ -62,15 +62,15 @@ class Link(Handle):
         return cls(check(fd, "attach tcx", where), f"tcx/{hook.name.lower()}")
 
     @classmethod
-    def attach_xdp(
-        cls, program: Program, ifindex: int, mode: XdpMode = XdpMode.NATIVE
-    ) -> Link:
+    def attach_xdp(cls, program: Program, ifindex: int, mode: XdpMode = XdpMode.NATIVE) -> Link:
         """Put an XDP program on a device, in its driver or generic."""
         fd = lib.pcl_link_create(program.fd, ifindex, _XDP, mode, 0)
         return cls(check(fd, "attach xdp", f"{program.name} on ifindex {ifindex}"), "xdp")
 
     @classmethod
-    def attach_cgroup(cls, program: Program, path: str | os.PathLike[str], hook: CgroupHook) -> Link:
+    def attach_cgroup(
+        cls, program: Program, path: str | os.PathLike[str], hook: CgroupHook
+    ) -> Link:
         """Put a program on a cgroup2 directory and all below it."""
         try:
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -103,7 +103,8 @@ class Map(Handle, MutableMapping[Any, Any]):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        return f"<Map {self.name} {self.type.name.lower()} max_entries={self.max_entries} id={self.id}>"
+        kind = self.type.name.lower()
+        return f"<Map {self.name} {kind} max_entries={self.max_entries} id={self.id}>"
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """All entries, read in bulk: a snapshot while the map changes, no key twice."""

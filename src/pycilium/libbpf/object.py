@@ -15,7 +15,6 @@ from pycilium.libbpf.map import Map
 from pycilium.libbpf.program import Program
 from pycilium.libbpf.spec import MapSpec, ObjectSpec, each, open_object, rodata_map, rodata_of
 
-
 _LOG_SIZE = 16 << 20
 
 
@@ -45,7 +44,9 @@ class Object:
             messages = take_messages()
             if result == 0:
                 return cls(spec.name, *_collect(raw, spec))
-        raise _explain(spec, result, messages, (rodata, max_entries, reuse, disable_maps, disable_programs))
+        raise _explain(
+            spec, result, messages, (rodata, max_entries, reuse, disable_maps, disable_programs)
+        )
 
     def close(self) -> None:
         """Close every map and program."""
@@ -102,14 +103,15 @@ def require_equal(spec: MapSpec, existing: Map, max_entries: int | None = None) 
         wanted, found = (*wanted, max_entries), (*found, existing.max_entries)  # type: ignore[assignment]
     if wanted != found:
         raise ConflictError(
-            f"map {spec.name}: the object needs type, key size, value size{' and entries' if max_entries else ''} "
-            f"{_describe(wanted)}, the existing map {existing.name} (id {existing.id}) has {_describe(found)}"
+            f"map {spec.name}: the object needs {_describe(wanted)}, the existing map "
+            f"{existing.name} (id {existing.id}) is {_describe(found)}"
         )
 
 
 def _describe(values: tuple[Any, ...]) -> str:
-    kind, *sizes = values
-    return f"{MapType(kind).name.lower()}/{'/'.join(map(str, sizes))}"
+    kind, key, value, *entries = values
+    text = f"{MapType(kind).name.lower()} with keys of {key} and values of {value} bytes"
+    return text + (f" and {entries[0]} entries" if entries else "")
 
 
 def _collect(raw: Any, spec: ObjectSpec) -> tuple[dict[str, Map], dict[str, Program]]:

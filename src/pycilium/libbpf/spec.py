@@ -6,7 +6,6 @@ Needs no privileges; the same file gives the same spec everywhere.
 
 from __future__ import annotations
 
-import enum
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -163,7 +162,7 @@ def _merge(spec: VariableSpec, value: Any) -> Any:
         return value
     unknown = set(value) - set(spec.value._fields)
     if unknown:
-        name = sorted(unknown)[0]
+        name = min(unknown)
         allowed = f"one of {', '.join(spec.value._fields)}"
         raise SpecError(f"{spec.name}.{name}", value[name], allowed)
     return spec.value._replace(**value)

@@ -53,7 +53,10 @@ class Labels:
     @classmethod
     def make(cls, labels: Iterable[Label]) -> Labels:
         """Sorted; of one source and key the last counts."""
-        unique = {(label.source, label.key, label.value if _many(label) else ""): label for label in labels}
+        unique = {
+            (label.source, label.key, label.value if _many(label) else ""): label
+            for label in labels
+        }
         return cls(tuple(sorted(unique.values())))
 
     @classmethod
@@ -96,7 +99,7 @@ class Labels:
 
 
 def split_key(key: str) -> tuple[str | None, str]:
-    """"k8s:app" to ("k8s", "app"), "app" to (None, "app")."""
+    """ "k8s:app" to ("k8s", "app"), "app" to (None, "app")."""
     source, colon, name = key.partition(":")
     return (source, name) if colon else (None, key)
 

@@ -81,7 +81,9 @@ class PortRange:
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.first <= self.last <= 65535:
-            raise SpecError("port", f"{self.first}-{self.last}", "0 to 65535, the first not above the last")
+            raise SpecError(
+                "port", f"{self.first}-{self.last}", "0 to 65535, the first not above the last"
+            )
         if self.protocol == 0 and (self.first, self.last) != (0, 65535):
             raise SpecError("port", f"{self.first}-{self.last}", "a protocol with ports")
 
@@ -124,7 +126,9 @@ class Rule:
 
     def __str__(self) -> str:
         verb = "deny" if self.deny else "allow"
-        peers = "anybody" if self.peers is None else ", ".join(map(_peer_text, self.peers)) or "nobody"
+        peers = (
+            "anybody" if self.peers is None else ", ".join(map(_peer_text, self.peers)) or "nobody"
+        )
         ports = "" if self.ports is None else f" on {', '.join(map(str, self.ports)) or 'nothing'}"
         return f"{verb} {'from' if self.direction is Direction.INGRESS else 'to'} {peers}{ports}"
 
@@ -152,7 +156,9 @@ class Policy:
 
         found = load_manifests(source)
         if len(found) != 1:
-            raise SpecError("manifest", f"{len(found)} policies", "exactly one; else load_manifests")
+            raise SpecError(
+                "manifest", f"{len(found)} policies", "exactly one; else load_manifests"
+            )
         return found[0]
 
     @classmethod
@@ -245,7 +251,9 @@ def _port_ranges(part: str, text: str) -> Iterable[PortRange]:
     if ports == "any":
         return [PortRange(number)]
     if not first.isdigit() or (dash and not last.isdigit()):
-        raise SpecError("ports", text, '"80/tcp", "8000-8080/udp" or "any/icmp", with commas between')
+        raise SpecError(
+            "ports", text, '"80/tcp", "8000-8080/udp" or "any/icmp", with commas between'
+        )
     return expand(number, int(first), int(last) if dash else int(first))
 
 

@@ -90,7 +90,9 @@ def _address_port(text: str, whole: str, field: str) -> tuple[Address, int]:
     try:
         parsed = ip_address(address[1:-1] if bracketed else address)
     except ValueError:
-        raise SpecError(field, whole, 'address:port, as in "10.96.0.10:80" or "[fd00::1]:80"') from None
+        raise SpecError(
+            field, whole, 'address:port, as in "10.96.0.10:80" or "[fd00::1]:80"'
+        ) from None
     if parsed.version == 6 and not bracketed:
         raise SpecError(field, whole, "an IPv6 address in brackets")
     if not colon or not port.isdigit() or not 0 < int(port) < 65536:

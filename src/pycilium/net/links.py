@@ -85,7 +85,10 @@ def exists(which: str | int, *, ns: NetNS | None = None) -> bool:
 def list_all(*, ns: NetNS | None = None) -> list[LinkInfo]:
     """Every interface of a namespace."""
     return _netlink.inside(
-        ns, lambda route: [_info(one) for one in _netlink.call(route, "link", "dump", "list links", "")]
+        ns,
+        lambda route: [
+            _info(one) for one in _netlink.call(route, "link", "dump", "list links", "")
+        ],
     )
 
 

@@ -77,6 +77,15 @@ class NetNS:
         """The namespace of the calling thread."""
         return cls(_namespaces.current(), "current")
 
+    @classmethod
+    def delete(cls, name: str) -> None:
+        """Take a named namespace's name away; it lives on while something uses it."""
+        _unbind(_named_path(name))
+
+    def keep(self) -> None:
+        """Leave a named namespace its name at close(), for whoever opens it next."""
+        self._path = None
+
     @property
     def fd(self) -> int:
         """The descriptor, still owned by this object."""

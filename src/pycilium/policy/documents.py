@@ -86,7 +86,9 @@ def read_documents(text: str, file: str) -> Iterator[Node]:
     import yaml
 
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
-        raise SpecError("document", f"{len(text)} characters", f"at most {MAX_BYTES} bytes", origin=file)
+        raise SpecError(
+            "document", f"{len(text)} characters", f"at most {MAX_BYTES} bytes", origin=file
+        )
     _refuse_depth(text, file)
     loader_type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:

@@ -24,7 +24,6 @@ from pycilium.model.policy import (
     Peer,
     Policy,
     Rule,
-    RuleRef,
 )
 from pycilium.model.selector import Selector
 from pycilium.model.verdict import Nearest, Verdict
@@ -92,9 +91,7 @@ def _direction(
     allow_host: bool,
 ) -> Verdict:
     mine = [policy for policy in policies if policy.subject.matches(subject.labels)]
-    matching = [
-        rule for rule in _rules(mine, direction) if _applies(rule, peer, port, protocol)
-    ]
+    matching = [rule for rule in _rules(mine, direction) if _applies(rule, peer, port, protocol)]
     for deny in (True, False):
         for rule in matching:
             if rule.deny is deny:
@@ -103,9 +100,7 @@ def _direction(
         return Verdict(True, direction, DEFAULT_ALLOW)
     if allow_host and peer.reserved == "host" and direction is Direction.INGRESS:
         return Verdict(True, direction, HOST_ALLOW)
-    return Verdict(
-        False, direction, DEFAULT_DENY, _nearest(mine, direction, peer, port, protocol)
-    )
+    return Verdict(False, direction, DEFAULT_DENY, _nearest(mine, direction, peer, port, protocol))
 
 
 def _rules(policies: Iterable[Policy], direction: Direction) -> Iterator[Rule]:
@@ -172,4 +167,3 @@ def _differences(rule: Rule, peer: Subject, port: int, protocol: int) -> Iterato
         yield f"the peer is {peer}"
     if not _port_fits(rule, port, protocol):
         yield f"the port is {port}/{PROTOCOL_NAMES.get(protocol, protocol)}"
-

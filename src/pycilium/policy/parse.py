@@ -43,10 +43,14 @@ _LATER = {
     "originatingTLS", "serverNames", "listener", "cidrGroupRef", "cidrGroupSelector",
 }  # fmt: skip
 _ICMP_TYPES = {
-    "IPv4": {"EchoReply": 0, "DestinationUnreachable": 3, "Redirect": 5, "Echo": 8, "EchoRequest": 8,
-             "TimeExceeded": 11, "ParameterProblem": 12, "Timestamp": 13},
-    "IPv6": {"DestinationUnreachable": 1, "PacketTooBig": 2, "TimeExceeded": 3,
-             "ParameterProblem": 4, "EchoRequest": 128, "EchoReply": 129},
+    "IPv4": {
+        "EchoReply": 0, "DestinationUnreachable": 3, "Redirect": 5, "Echo": 8, "EchoRequest": 8,
+        "TimeExceeded": 11, "ParameterProblem": 12, "Timestamp": 13,
+    },
+    "IPv6": {
+        "DestinationUnreachable": 1, "PacketTooBig": 2, "TimeExceeded": 3, "ParameterProblem": 4,
+        "EchoRequest": 128, "EchoReply": 129,
+    },
 }  # fmt: skip
 
 
@@ -115,10 +119,23 @@ def _policy(spec: Node, context: _Context) -> Policy:
         ("egressDeny", Direction.EGRESS, True),
     ):
         for node in fields[section].items() if section in fields else ():
-            rules += _rule(node, direction, deny, RuleRef(context.name, node.file, node.line, len(rules)), context)
+            rules += _rule(
+                node,
+                direction,
+                deny,
+                RuleRef(context.name, node.file, node.line, len(rules)),
+                context,
+            )
     ingress, egress = _default_deny(fields)
     return Policy(
-        context.name, subject, tuple(rules), context.namespace, ingress, egress, spec.file, spec.line
+        context.name,
+        subject,
+        tuple(rules),
+        context.namespace,
+        ingress,
+        egress,
+        spec.file,
+        spec.line,
     )
 
 
@@ -189,7 +206,10 @@ def _cidr_set(node: Node) -> CidrPeer:
     network = _network(fields["cidr"])
     holes = tuple(_network(one) for one in fields["except"].items()) if "except" in fields else ()
     for hole, one in zip(holes, fields["except"].items() if holes else (), strict=True):
-        if hole.version != network.version or not hole.subnet_of(network):
+        if (
+            hole.version != network.version
+            or hole.supernet(new_prefix=network.prefixlen) != network
+        ):
             raise one.error(f"a part of {network}")
     return CidrPeer(network, holes)
 
@@ -204,17 +224,17 @@ def _peer_selector(node: Node, context: _Context) -> Selector:
 
 def _selector(node: Node) -> Selector:
     fields = node.mapping("matchLabels", "matchExpressions")
-    requirements = []
-    if "matchLabels" in fields:
-        for key, value in fields["matchLabels"].mapping().items():
-            requirements.append(Requirement(_key(key), Operator.IN, (value.text(),)))
-    for one in fields["matchExpressions"].items() if "matchExpressions" in fields else ():
-        requirements.append(_expression(one))
+    labels = fields["matchLabels"].mapping() if "matchLabels" in fields else {}
+    requirements = [
+        Requirement(_key(key), Operator.IN, (value.text(),)) for key, value in labels.items()
+    ]
+    if "matchExpressions" in fields:
+        requirements += [_expression(one) for one in fields["matchExpressions"].items()]
     return Selector(tuple(requirements))
 
 
 def _key(key: str) -> str:
-    """"any:app" is "app"."""
+    """ "any:app" is "app"."""
     return key.removeprefix("any:")
 
 
@@ -268,10 +288,9 @@ def _port(node: Node) -> list[PortRange]:
 
 
 def _icmps(node: Node) -> tuple[PortRange, ...]:
-    found = []
+    found: list[PortRange] = []
     for one in node.items():
-        for field in _known(one, ("fields",)).get("fields", one).items():
-            found.append(_icmp(field))
+        found += [_icmp(field) for field in _known(one, ("fields",)).get("fields", one).items()]
     return tuple(found)
 
 
@@ -294,6 +313,10 @@ def _known(node: Node, keys: tuple[str, ...]) -> dict[str, Node]:
     """The fields, with those that come later refused in words of their own."""
     for key, value in node.mapping().items():
         if key in _LATER:
-            raise SpecError(value.path, key, "a feature that pycilium enforces; this one is not supported yet", origin=value.origin)
+            raise SpecError(
+                value.path,
+                key,
+                "a feature that pycilium enforces; this one is not supported yet",
+                origin=value.origin,
+            )
     return node.mapping(*keys)
-

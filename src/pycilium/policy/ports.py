@@ -48,7 +48,9 @@ class PortMap:
         return self._any or self._base
 
     def _segments(self, protocol: int) -> list[Segment]:
-        return list(_join((lo, hi, colour or self._base) for lo, hi, colour in self._protocols[protocol]))
+        return list(
+            _join((lo, hi, colour or self._base) for lo, hi, colour in self._protocols[protocol])
+        )
 
     def prefixes(self) -> Iterator[Prefix]:
         """Protocol, port, bits beyond identity and direction, colour: the fewest of them."""

@@ -135,8 +135,11 @@ def _entity_matches(entity: Entity, number: int, labels: Labels) -> bool:
     if entity is Entity.WORLD_IPV6:
         return Label("cidr", "::/0") in labels
     if entity is Entity.CLUSTER:
-        return RESERVED.get(number, "") in _CLUSTER or (number not in RESERVED and not _is_world(labels))
-    return RESERVED.get(number) == entity.value
+        return RESERVED.get(number, "") in _CLUSTER or (
+            number not in RESERVED and not _is_world(labels)
+        )
+    name: str = entity.value
+    return RESERVED.get(number) == name
 
 
 def _cidr_matches(peer: CidrPeer, labels: Labels) -> bool:
