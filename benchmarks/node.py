@@ -40,9 +40,7 @@ class Node:
     def endpoint(self, app: str, *addresses: str, pod: NetNS | None = None) -> int:
         """The device of a new endpoint, labelled app=`app`, in an existing namespace or its own."""
         create = self.datapath.endpoints.create
-        made: Endpoint = self.namespace.run(
-            lambda: create(addresses, labels={"app": app}, netns=pod)
-        )
+        made = self.namespace.run(lambda: create(addresses, labels={"app": app}, netns=pod))
         return made.ifindex
 
     def apply_policies(self, policies: Sequence[Policy]) -> None:
