@@ -10,10 +10,10 @@ from pycilium.net import NetNS
 
 def talk(client: Endpoint, server: Endpoint, host: str, port: int) -> str:
     """One real TCP connection from pod to pod: what the server said, or what went wrong."""
-    with server.netns.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    with server.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind((str(server.ip), port))
         listener.listen()
-        with client.netns.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        with client.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
             connection.settimeout(0.3)
             try:
                 connection.connect((host, port))

@@ -82,6 +82,13 @@ class Endpoint:
         """Its address of family 4 or 6, if it has one."""
         return next((one for one in self.addresses if one.version == family), None)
 
+    @property
+    def namespace(self) -> NetNS:
+        """Its namespace, to make sockets or start processes in; ClosedError where it is not held."""
+        if self.netns is None:
+            raise ClosedError(f"endpoint {self.name}: this process does not hold its namespace")
+        return self.netns
+
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function inside the endpoint's namespace; the caller's thread stays."""
         if self._removed:

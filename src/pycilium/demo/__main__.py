@@ -69,7 +69,7 @@ class Shop:
 def serve(pod: Endpoint, name: str) -> Iterator[None]:
     """A real HTTP server in a process of its own inside the pod."""
     command = [sys.executable, "-m", "pycilium.demo.server", name]
-    process = pod.netns.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = pod.namespace.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         process.stdout.readline()

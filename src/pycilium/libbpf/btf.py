@@ -128,8 +128,9 @@ class Btf:
         """A Python enum with the names and values of a C one."""
         found = self.by_name[Kind.ENUM, name]
         members = {member.name: member.offset for member in found.members}
-        made: Any = enum.IntEnum(name, members)
-        return made  # type: ignore[no-any-return]
+        make: Any = enum.IntEnum  # a name that is known at run time only
+        made: type[enum.IntEnum] = make(name, members)
+        return made
 
     def _make_codec(self, found: Type) -> Codec:
         if found.kind in (Kind.INT, Kind.ENUM, Kind.ENUM64, Kind.PTR):

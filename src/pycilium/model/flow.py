@@ -46,7 +46,7 @@ class Flow:
     @property
     def rule(self) -> RuleRef | None:
         """The rule that decided: ingress comes after egress; no entry is the default."""
-        if self.reason == "DROP_POLICY":
+        if self.reason.removeprefix("PCL_") == "DROP_POLICY":
             return DEFAULT_DENY
         return self.ingress_rule or self.egress_rule
 

@@ -66,7 +66,9 @@ class IdentityAllocator:
     def copy(self) -> IdentityAllocator:
         """An independent allocator in the same state, to plan with."""
         twin = IdentityAllocator()
-        twin._by_labels = {k: _Allocation(v.number, v.references) for k, v in self._by_labels.items()}
+        twin._by_labels = {
+            k: _Allocation(v.number, v.references) for k, v in self._by_labels.items()
+        }
         twin._by_number = dict(self._by_number)
         twin._next = dict(self._next)
         twin._freed = {scope: list(freed) for scope, freed in self._freed.items()}

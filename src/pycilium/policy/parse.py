@@ -206,12 +206,15 @@ def _cidr_set(node: Node) -> CidrPeer:
     network = _network(fields["cidr"])
     holes = tuple(_network(one) for one in fields["except"].items()) if "except" in fields else ()
     for hole, one in zip(holes, fields["except"].items() if holes else (), strict=True):
-        if (
-            hole.version != network.version
-            or hole.supernet(new_prefix=network.prefixlen) != network
-        ):
+        if not _is_part(hole, network):
             raise one.error(f"a part of {network}")
     return CidrPeer(network, holes)
+
+
+def _is_part(hole: Network, network: Network) -> bool:
+    if hole.version != network.version or hole.prefixlen < network.prefixlen:
+        return False
+    return hole.supernet(new_prefix=network.prefixlen) == network
 
 
 def _peer_selector(node: Node, context: _Context) -> Selector:
