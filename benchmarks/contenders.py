@@ -61,8 +61,10 @@ def pycilium(name: str, count: int) -> Iterator[Path]:
         node.apply_policies([Policy.from_yaml(POLICY)])
         node.apply_services(service_objects(wanted))
         node.require_rule(pods.CLIENT, wanted[-1].frontend, "server")
-        with server(between.server, pods.PORT):
-            yield Path(name, between.client, wanted[-1].address, wanted[-1].port)
+        # The event ring is read between the rounds, so that every connection writes its event.
+        with server(between.server, pods.PORT), node.events() as events:
+            target = wanted[-1]
+            yield Path(name, between.client, target.address, target.port, events.drain)
 
 
 def service_objects(wanted: Sequence[kubeproxy.Service]) -> list[ServiceLB]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import attrs
@@ -37,9 +37,11 @@ class Path:
     client: NetNS
     address: str
     port: int
+    before: Callable[[], object] = lambda: None
 
     def measure(self, connections: int, round_trips: int) -> Sample:
-        """Run the client once."""
+        """Run the client once; `before` is called first, untimed."""
+        self.before()
         arguments = [
             self.address,
             self.port,

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from benchmarks.errors import BenchmarkError
 from pycilium import Datapath, Policy, ServiceLB
+from pycilium.libbpf import RingBuffer
 from pycilium.net import NetNS
 
 
@@ -45,6 +46,10 @@ class Node:
 
     def apply_policies(self, policies: Sequence[Policy]) -> None:
         self.namespace.run(self.datapath.policies.apply, policies)
+
+    def events(self) -> RingBuffer:
+        """The ring of verdicts and drops."""
+        return RingBuffer(self.datapath.object.maps["pcl_events"])
 
     def require_rule(self, source: str, destination: str, policy: str) -> None:
         """Refuse to measure a connection that is not allowed by the policy of that name."""

@@ -106,7 +106,7 @@ def scene() -> Iterator[Scene]:
         ]
         node.apply_policies([Policy.from_yaml(text) for text in POLICIES])
         node.apply_services(_services())
-        with RingBuffer(loaded.maps["pcl_events"]) as events:
+        with node.events() as events:
             yield Scene(loaded.programs["from_endpoint"], events, *pods)
 
 
