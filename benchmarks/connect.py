@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections through a service, end to end over veth, beside kube-proxy's modes.
+
+Client and server run with real-time priority on processors of their own. A
+round measures every path once. `plain routed veth` is the limit: no rules, no
+connection tracking. The measured service is the last of 1, 1,000 or 10,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from statistics import median
+
+from benchmarks import contenders
+from benchmarks.load import Path, Sample
+from benchmarks.report import Goal, Report, at_least, at_most
+from benchmarks.rounds import interleave
+
+ROUNDS = 11
+CONNECTIONS = 800
+ROUND_TRIPS = 800
+SIZES = (1, 1_000, 10_000)
+QUICK_SIZES = (1, 3)
+LIMIT = "plain routed veth"
+
+RULES = {
+    "nftables": contenders.nftables,
+    "iptables-legacy": contenders.iptables_legacy,
+    "iptables-nft": contenders.iptables_nft,
+}
+
+Samples = dict[str, list[Sample]]
+Choose = Callable[[list[float]], float]
+
+
+def run(*, rounds: int | None = None, quick: bool = False) -> Report:
+    """Measure connections per second, connect times and round trips."""
+    sizes = QUICK_SIZES if quick else SIZES
+    connections, trips = (20, 20) if quick else (CONNECTIONS, ROUND_TRIPS)
+    with _paths(sizes) as paths:
+        for path in paths.values():  # the first packets meet cold caches and load modules
+            path.measure(20, 20)
+        samples = interleave(
+            paths,
+            rounds or (2 if quick else ROUNDS),
+            lambda path: path.measure(connections, trips),
+        )
+    return _report(samples, sizes)
+
+
+@contextmanager
+def _paths(sizes: tuple[int, ...]) -> Iterator[dict[str, Path]]:
+    with ExitStack() as stack:
+        paths = [stack.enter_context(contenders.plain())]
+        for size in sizes:
+            paths.append(stack.enter_context(contenders.pycilium(_name("pycilium", size), size)))
+            for mode, rules in RULES.items():
+                path = contenders.ruled(_name(mode, size), rules, size)
+                paths.append(stack.enter_context(path))
+        yield {path.name: path for path in paths}
+
+
+def _report(samples: Samples, sizes: tuple[int, ...]) -> Report:
+    report = Report("connect")
+    ours, ours_at_one = _name("pycilium", sizes[-1]), _name("pycilium", sizes[0])
+    _add(report, "connections", _values(samples, "rate"), "1/s", {ours: at_least(0.97)})
+    report.add(
+        f"connections: {ours}, beside 1 service",
+        report[f"connections: {ours}"].value,
+        "1/s",
+        reference=f"connections: {ours_at_one}",
+        goal=at_least(0.98),
+    )
+    connects = _values(samples, "connect_p50", scale=1000)
+    _add(report, "connect p50", connects, "us", {ours: at_most(1.05)})
+    _add(report, "connect p99", _values(samples, "connect_p99", scale=1000), "us")
+    # Whether a processor sleeps between two bytes doubles a round trip: the best round counts.
+    trips = _values(samples, "trip_p50", scale=1000, choose=min)
+    _add(report, "round trip p50", trips, "us")
+    return report
+
+
+def _add(
+    report: Report,
+    label: str,
+    values: dict[str, float],
+    unit: str,
+    goals: dict[str, Goal] | None = None,
+) -> None:
+    for name, value in values.items():
+        reference = None if name == LIMIT else f"{label}: {LIMIT}"
+        goal = goals.get(name) if goals else None
+        report.add(f"{label}: {name}", value, unit, reference=reference, goal=goal)
+
+
+def _values(
+    samples: Samples, field: str, *, scale: float = 1, choose: Choose = median
+) -> dict[str, float]:
+    return {
+        name: choose([getattr(sample, field) / scale for sample in measured])
+        for name, measured in samples.items()
+    }
+
+
+def _name(mode: str, size: int) -> str:
+    return f"{mode}, {size:,} service{'s' if size > 1 else ''}"
