@@ -41,7 +41,7 @@ $(VENV)/pyvenv.cfg:
 $(STAMPS)/python: pyproject.toml $(VENV)/pyvenv.cfg $(STAMPS)/packages
 	@echo "installing Python packages"
 	@$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install -q --group test --group lint --group wheel cffi hatchling
+	@$(BIN)/python -m pip install -q --group test --group lint --group wheel cffi hatchling editables
 	@$(BIN)/python -m pip install -q --no-build-isolation -e '.[all]'
 	@touch $@
 
