@@ -12,7 +12,6 @@ PACKAGES := gcc libc6-dev linux-libc-dev libbpf-dev libelf-dev clang-19 llvm-19 
 	iproute2 iptables nftables
 KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod cpio xz-utils
 
-# What the tests of long standing need beside the rest.
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: setup build demo test test-long test-kernels bench wheel lint format docs clean
@@ -61,8 +60,17 @@ lint: build
 test: lint
 	$(SUDO) env CI=$(CI) $(PYTEST) -m "not long"
 
-test-long: lint
+test-long: lint $(STAMPS)/kernel-packages
 	$(SUDO) $(PYTEST)
+
+test-kernels: build $(STAMPS)/kernel-packages
+	$(SUDO) $(PYTEST) tests/kernels
+
+$(STAMPS)/kernel-packages: $(STAMPS)/python
+	@$(SUDO) apt-get update -qq
+	@DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends \
+		$(KERNEL_PACKAGES) >/dev/null
+	@touch $@
 
 bench: build
 	@$(SUDO) $(BIN)/python -m benchmarks --all
