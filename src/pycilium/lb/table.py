@@ -9,7 +9,7 @@ is used again last, long after the last packet that read it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -130,13 +130,22 @@ class ServiceTable:
 
         Raises SpecError for a frontend that two services claim, MapFullError.
         """
-        return _Planner(self._state.copy(), self._sizes).run(_by_frontend(desired))
+        return self.prepare(desired)[0]
+
+    def prepare(self, desired: Iterable[ServiceLB]) -> tuple[Changes, Callable[[], None]]:
+        """What plan() returns, and the call that puts it in force here."""
+        planner = _Planner(self._state.copy(), self._sizes)
+        changes = planner.run(_by_frontend(desired))
+
+        def accept() -> None:
+            self._state = planner.state
+
+        return changes, accept
 
     def commit(self, desired: Iterable[ServiceLB]) -> Changes:
         """Like plan(), and from now on they are in force."""
-        planner = _Planner(self._state.copy(), self._sizes)
-        changes = planner.run(_by_frontend(desired))
-        self._state = planner.state
+        changes, accept = self.prepare(desired)
+        accept()
         return changes
 
 
