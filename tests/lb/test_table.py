@@ -74,7 +74,8 @@ def test_what_does_not_fit_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "frontend", ["10.96.0.1", "10.96.0.1:0", "10.96.0.1:99999", "x:80", "fd00::1:80", "10.0.0.1:80/x"]
+    "frontend",
+    ["10.96.0.1", "10.96.0.1:0", "10.96.0.1:99999", "x:80", "fd00::1:80", "10.0.0.1:80/x"],
 )
 def test_bad_frontends(frontend: str) -> None:
     with pytest.raises(SpecError):

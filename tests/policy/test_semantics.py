@@ -128,7 +128,10 @@ BAD = [
     (SPEC + "  ingress: 5\n", "spec.ingress"),
     (SPEC + "  ingress: [{fromCIDR: [10.0.0.0/33]}]\n", "spec.ingress[0].fromCIDR[0]"),
     (SPEC + "  ingress: [{fromCIDR: [10.0.0.1/8]}]\n", "host bits"),
-    (SPEC + "  ingress: [{fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/8]}]}]\n", "a part of"),
+    (
+        SPEC + "  ingress: [{fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/8]}]}]\n",
+        "a part of",
+    ),
     (SPEC + "  ingress: [{fromCIDRSet: [{cidr: 10.0.0.0/8, except: [0.0.0.0/0]}]}]\n", "a part of"),
     (SPEC + "  ingress: [{fromEntities: [moon]}]\n", "one of all, world"),
     (SPEC + "  ingress: [{fromEntities: [all], fromCIDR: [10.0.0.0/8]}]\n", "two rules"),

@@ -18,6 +18,7 @@ from pycilium.datapath.policies import Policies
 from pycilium.datapath.restore import manifest_of, restore
 from pycilium.datapath.rules import Rules
 from pycilium.datapath.services import Services
+from pycilium.datapath.twin import reload_programs
 from pycilium.errors import PermissionDeniedError
 from pycilium.libbpf import Object, ObjectSpec, features
 from pycilium.net import NetNS
@@ -180,6 +181,19 @@ class Datapath:
         with self._core.lock:
             self._core.require_open()
             return self._explainer.measure(source, destination, port, repeat)
+
+    def reload(self) -> None:
+        """Load the programs anew and switch every hook over, without a packet between."""
+        with self._core.lock:
+            self._core.require_open()
+            fresh = reload_programs(self._core)
+            for endpoint in self.endpoints:
+                endpoint.replace_programs(self._core.node, fresh)
+            if self._core.pins is not None:
+                pins.replace_programs(fresh, self._core.pins)
+            self._core.object, old = fresh, self._core.object
+            self._explainer.close()
+            old.close()
 
     def counters(self) -> dict[str, status.Counter]:
         """Packets and bytes by the names of enum pcl_reason; what never happened is absent."""

@@ -62,8 +62,7 @@ def configure_inside(
     inside: NetNS, index: int, device: Device, ifname: str, own: Sequence[Address]
 ) -> None:
     """Addresses, gateway and default routes of the endpoint's end, which comes up."""
-    if not any(address.version == 6 for address in own):
-        _disable_ipv6(ifname, inside)
+    silence_ipv6(ifname, own, inside)
     for address in own:
         addresses.add(f"{address}/{address.max_prefixlen}", index, ns=inside)
     links.set_up(index, ns=inside)
@@ -75,8 +74,6 @@ def configure_inside(
 
 def open_way(node: NetNS, device: Device, own: Sequence[Address]) -> None:
     """The node's route and neighbour for each address; the device comes up first."""
-    if not any(address.version == 6 for address in own):
-        _disable_ipv6(device.name, node)
     links.set_up(device.ifindex, ns=node)
     for address in own:
         neighbours.add(str(address), device.mac, dev=device.ifindex, ns=node)
@@ -89,8 +86,13 @@ def close_way(node: NetNS, device: Device, own: Sequence[Address]) -> None:
         routes.remove(f"{address}/{address.max_prefixlen}", dev=device.ifindex, ns=node)
 
 
+def silence_ipv6(ifname: str, own: Sequence[Address], ns: NetNS) -> None:
+    """Without an IPv6 address a device's chatter would only be dropped and counted."""
+    if not any(address.version == 6 for address in own):
+        _disable_ipv6(ifname, ns)
+
+
 def _disable_ipv6(ifname: str, ns: NetNS) -> None:
-    """Without an IPv6 address its chatter would only be dropped and counted."""
     setting = f"net/ipv6/conf/{ifname}/disable_ipv6"
     try:
         sysctl.write(setting, 1, ns=ns)

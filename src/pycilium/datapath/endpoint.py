@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.device import Device
     from pycilium.datapath.endpoints import Endpoints
     from pycilium.datapath.hooks import Attachments
+    from pycilium.libbpf import Object
     from pycilium.model import Identity, Labels
     from pycilium.net import NetNS
 
@@ -84,7 +85,7 @@ class Endpoint:
 
     @property
     def namespace(self) -> NetNS:
-        """Its namespace, to make sockets or start processes in; ClosedError where it is not held."""
+        """Its namespace, for sockets and processes; ClosedError where it is not held."""
         if self.netns is None:
             raise ClosedError(f"endpoint {self.name}: this process does not hold its namespace")
         return self.netns
@@ -104,6 +105,10 @@ class Endpoint:
     def remove(self) -> None:
         """Take it away; what is gone already is fine."""
         self._owner.remove(self, missing_ok=True)
+
+    def replace_programs(self, node: NetNS, loaded: Object) -> None:
+        """Switch both hooks over to another object's programs."""
+        self._attachments.update(node, loaded)
 
     def value(self) -> dict[str, Any]:
         """struct pcl_endpoint."""

@@ -9,6 +9,7 @@ what fails on the way is taken back whole.
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ class Endpoints:
                 undo, number=number, name=name, own=own, labels=parsed, device=device,
                 netns=inside, ifname=ifname, created=True, owns_netns=owned,
             )  # fmt: skip
+            devices.silence_ipv6(device.name, own, self._core.node)
             devices.configure_inside(inside, index, device, ifname, own)
             devices.open_way(self._core.node, device, own)
             undo.pop_all()
@@ -230,7 +232,7 @@ class Endpoints:
             return _open(given), False
         if self._core.pins is None:
             return NetNS.create(), True
-        named = NetNS.create(f"pcl-{self._core.name}-{number}")
+        named = _create_named(f"pcl-{self._core.name}-{number}")
         named.keep()
         return named, True
 
@@ -304,6 +306,14 @@ def _check_name(name: object) -> None:
 def _open(given: NetNSLike) -> NetNS:
     """A handle of our own: a namespace that was handed in stays open for its owner."""
     return NetNS.open(f"/proc/self/fd/{given.fd}" if isinstance(given, NetNS) else given)
+
+
+def _create_named(name: str) -> NetNS:
+    """The name may be held by what a killed creation left, or by another node's datapath."""
+    try:
+        return NetNS.create(name)
+    except ConflictError:
+        return NetNS.create(f"{name}-{secrets.token_hex(4)}")
 
 
 def _leave(netns: NetNS, owned: bool) -> None:

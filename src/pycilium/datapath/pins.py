@@ -56,6 +56,15 @@ def pin(loaded: Object, where: Path) -> None:
         loaded.maps[name].pin(where / "maps" / name)
 
 
+def replace_programs(loaded: Object, where: Path) -> None:
+    """Pin other programs in place of the old, each in one step."""
+    for name, program in loaded.programs.items():
+        fresh = where / "programs" / f"{name}_new"
+        fresh.unlink(missing_ok=True)
+        program.pin(fresh)
+        fresh.rename(where / "programs" / name)
+
+
 def open_object(spec: ObjectSpec, where: Path) -> Object:
     """What is pinned there; SpecError where there is nothing."""
     if not (where / "maps" / _MANIFEST).exists():

@@ -87,3 +87,13 @@ def load_copy(core: Core, *, trace: bool) -> Object:
         reuse={name: core.maps[name] for name in _SHARED},
         disable_maps=("pcl_manifest",),
     )
+
+
+def reload_programs(core: Core) -> Object:
+    """The programs anew over every map of the datapath."""
+    shared = {name: one for name, one in core.maps.items() if "." not in name}
+    return core.spec.load(
+        variables=core.config.variables(),
+        reuse=shared,
+        disable_maps=() if core.pins else ("pcl_manifest",),
+    )

@@ -60,6 +60,8 @@ def missing_capabilities() -> list[str]:
 
 def kernel_error(number: int, operation: str, name: str = "") -> KernelError:
     """The typed error of a failed operation; a cause is named only if a probe confirms it."""
+    if operation in ("pin", "open pin") and not is_bpffs(name):
+        return KernelError(number, operation, name, hint=bpffs_hint(name))
     if number in (errno.EPERM, errno.EACCES):
         missing = missing_capabilities()
         if missing:
@@ -76,8 +78,6 @@ def kernel_error(number: int, operation: str, name: str = "") -> KernelError:
 
         if not features.have_tcx():
             return NotSupportedError("tcx link", minimum_kernel="6.6", errno=number)
-    if operation in ("pin", "open pin") and number in (errno.EPERM, errno.EINVAL, errno.EACCES):
-        return KernelError(number, operation, name, hint=bpffs_hint(name))
     return KernelError(number, operation, name, meaning=_MEANINGS.get((operation, number), ""))
 
 
