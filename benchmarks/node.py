@@ -59,4 +59,4 @@ class Node:
             raise BenchmarkError(f"{policy} does not decide:\n{explained}")
 
     def apply_services(self, services: Sequence[ServiceLB]) -> None:
-        self.namespace.run(self.datapath.services.apply, services)
+        self.datapath.services.apply(services)
