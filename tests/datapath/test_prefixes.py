@@ -100,7 +100,9 @@ def udp(address: str, port: int) -> socket.socket:
     return one
 
 
-def send_until(sender: socket.socket, who: str, stop: threading.Event, sent: dict[str, int]) -> None:
+def send_until(
+    sender: socket.socket, who: str, stop: threading.Event, sent: dict[str, int]
+) -> None:
     while not stop.wait(0.001):
         sender.sendto(sent[who].to_bytes(4, "big"), ("10.1.0.10", 7))
         sent[who] += 1
