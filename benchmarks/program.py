@@ -4,9 +4,9 @@
 Beside it stand the same entries written from C with one system call each, and
 the same services written by kube-proxy's tools, whose times hold the start of
 their process, as kube-proxy pays it. One change of ours is the median of ten in
-a row, and stands again for one alone, with whatever else used the processor
-caches before it. All of it runs in namespaces of the run's
-own, interleaved round by round; a figure is the median of the rounds.
+a row; it stands again for one alone, after something else has used the
+processor's caches. All of it runs in namespaces of the run's own, interleaved
+round by round; a figure is the median of the rounds.
 """
 
 from __future__ import annotations
