@@ -70,7 +70,7 @@ bench: build
 wheel: build
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist/raw . >/dev/null
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair -w dist dist/raw/*.whl
+	@PATH=$(abspath $(BIN)):$$PATH $(BIN)/auditwheel repair -w dist dist/raw/*.whl
 	@ls dist/*.whl
 
 docs: $(STAMPS)/python
