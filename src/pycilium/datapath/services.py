@@ -7,6 +7,7 @@ one entry, and what is gone last.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pycilium.datapath import render
@@ -52,7 +53,8 @@ class Services:
         wanted = _checked(desired)
         with self._core.lock:
             self._core.require_open()
-            return self._delta(self._table.plan(wanted))
+            changes = self._table.plan(wanted)
+            return self._delta(changes, self._rows(changes))
 
     def apply(self, desired: ServiceLB | Iterable[ServiceLB]) -> Delta:
         """Make these the services in force, all others gone; a second call writes nothing.
@@ -62,15 +64,16 @@ class Services:
         wanted = _checked(desired)
         with self._core.lock:
             self._core.require_open()
-            changes = self._table.plan(wanted)
+            changes, accept = self._table.prepare(wanted)
+            rows = self._rows(changes)
             self.pending = wanted
             try:
                 self._core.save()
             finally:
                 self.pending = None
-            self._write(changes)
-            self._table.commit(wanted)
-            return self._delta(changes)
+            self._write(changes, rows)
+            accept()
+            return self._delta(changes, rows)
 
     def find(self, number: int) -> ServiceLB | None:
         """By the number that events and traces carry."""
@@ -98,9 +101,9 @@ class Services:
             found[frontend] = tuple((index, _backend(backends[index])) for index in indexes)
         return found
 
-    def _write(self, changes: Changes) -> None:
-        for name, rows in self._rows(changes).items():
-            write_pairs(self._core.maps[name], rows)
+    def _write(self, changes: Changes, rows: dict[str, Rows]) -> None:
+        for name, pairs in rows.items():
+            write_pairs(self._core.maps[name], pairs)
         table = self._core.maps["pcl_services"]
         table.remove(_key(frontend) for frontend in changes.removed)
 
@@ -131,17 +134,17 @@ class Services:
         assert spec.value is not None
         return {spec.key.encode(key): spec.value.encode(value) for key, value in rows}
 
-    def _delta(self, changes: Changes) -> Delta:
+    def _delta(self, changes: Changes, rows: dict[str, Rows]) -> Delta:
         return Delta(
             added=changes.added,
             changed=changes.changed,
             removed=len(changes.removed),
-            entries=tuple(self._entries(changes)),
+            entries=cache(lambda: tuple(self._entries(changes, rows))),
         )
 
-    def _entries(self, changes: Changes) -> Iterator[Change]:
-        for name, rows in self._rows(changes).items():
-            yield from render.changes(self._core.spec.maps[name], name, {}, rows)
+    def _entries(self, changes: Changes, rows: dict[str, Rows]) -> Iterator[Change]:
+        for name, pairs in rows.items():
+            yield from render.changes(self._core.spec.maps[name], name, {}, pairs)
         gone = self._encode("pcl_services", [(_key(one), {}) for one in changes.removed])
         yield from render.changes(self._core.spec.maps["pcl_services"], "pcl_services", gone, {})
 
@@ -150,9 +153,6 @@ def _checked(desired: Any) -> tuple[ServiceLB, ...]:
     several = [desired] if isinstance(desired, ServiceLB) else desired
     if not isinstance(several, (list, tuple)):
         raise SpecError("services", desired, "a ServiceLB or a list of them")
-    for one in several:
-        if not isinstance(one, ServiceLB):
-            raise SpecError("services", one, "a ServiceLB")
     return tuple(several)
 
 

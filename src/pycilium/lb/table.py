@@ -9,11 +9,12 @@ is used again last, long after the last packet that read it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
 import attrs
 
 from pycilium.errors import MapFullError, SpecError
+from pycilium.lb.draft import Draft, differing
 from pycilium.model.service import Backend, Frontend, ServiceLB
 
 
@@ -63,9 +64,9 @@ class Sizes:
 
 @attrs.define
 class _State:
-    services: dict[Frontend, ServiceRow]
-    wanted: dict[Frontend, ServiceLB]
-    backends: dict[Backend, tuple[int, int]]  # index, references
+    services: MutableMapping[Frontend, ServiceRow]
+    wanted: MutableMapping[Frontend, ServiceLB]
+    backends: MutableMapping[Backend, tuple[int, int]]  # index, references
     next_service: int
     next_slot: int
     next_backend: int
@@ -73,12 +74,22 @@ class _State:
     free_backends: deque[int]
     free_services: deque[int]
 
-    def copy(self) -> _State:
-        return _State(
-            dict(self.services), dict(self.wanted), dict(self.backends), self.next_service,
-            self.next_slot, self.next_backend, deque(self.free_slots), deque(self.free_backends),
-            deque(self.free_services),
-        )  # fmt: skip
+    def draft(self) -> _State:
+        """A state that can be changed; this one changes when that is accepted."""
+        return attrs.evolve(
+            self,
+            services=Draft(self.services),
+            wanted=Draft(self.wanted),
+            backends=Draft(self.backends),
+            free_slots=deque(self.free_slots),
+            free_backends=deque(self.free_backends),
+            free_services=deque(self.free_services),
+        )
+
+    def accept(self) -> _State:
+        """Of a draft: the state below it, changed."""
+        drafts = {name: getattr(self, name) for name in ("services", "wanted", "backends")}
+        return attrs.evolve(self, **{name: draft.accept() for name, draft in drafts.items()})
 
 
 class ServiceTable:
@@ -88,6 +99,7 @@ class ServiceTable:
         self._sizes = sizes if isinstance(sizes, Sizes) else Sizes(*sizes)
         empty: dict[Frontend, ServiceRow] = {}
         self._state = _State(empty, {}, {}, 1, 0, 0, deque(), deque(), deque())
+        self._order: tuple[ServiceLB, ...] = ()
 
     @classmethod
     def restore(
@@ -104,6 +116,7 @@ class ServiceTable:
             for index, backend in run:
                 references = state.backends.get(backend, (index, 0))[1]
                 state.backends[backend] = (index, references + 1)
+        table._order = tuple(state.wanted.values())
         state.services.update(rows)
         state.next_service = 1 + max((row.id for row in rows.values()), default=0)
         state.next_slot, gaps = _gaps((row.first, row.count) for row in rows.values() if row.count)
@@ -116,7 +129,7 @@ class ServiceTable:
     @property
     def services(self) -> tuple[ServiceLB, ...]:
         """What is in force."""
-        return tuple(self._state.wanted.values())
+        return self._order
 
     def find(self, service_id: int) -> ServiceLB | None:
         """By the number that events carry."""
@@ -130,44 +143,62 @@ class ServiceTable:
 
         Raises SpecError for a frontend that two services claim, MapFullError.
         """
-        return _Planner(self._state.copy(), self._sizes).run(_by_frontend(desired))
+        return self.prepare(desired)[0]
+
+    def prepare(self, desired: Iterable[ServiceLB]) -> tuple[Changes, Callable[[], None]]:
+        """What plan() returns, and the call that puts it in force here."""
+        order = tuple(desired)
+        old, new = differing(self._order, order)
+        planner = _Planner(self._state.draft(), self._sizes, len(self._order))
+        changes = planner.run(_by_frontend(old), _by_frontend(new))
+
+        def accept() -> None:
+            self._state = planner.state.accept()
+            self._order = order
+
+        return changes, accept
 
     def commit(self, desired: Iterable[ServiceLB]) -> Changes:
         """Like plan(), and from now on they are in force."""
-        planner = _Planner(self._state.copy(), self._sizes)
-        changes = planner.run(_by_frontend(desired))
-        self._state = planner.state
+        changes, accept = self.prepare(desired)
+        accept()
         return changes
 
 
 def _by_frontend(desired: Iterable[ServiceLB]) -> dict[Frontend, ServiceLB]:
     found: dict[Frontend, ServiceLB] = {}
     for service in desired:
+        if not isinstance(service, ServiceLB):
+            raise SpecError("services", service, "a ServiceLB")
         if service.frontend in found:
-            raise SpecError("frontend", str(service.frontend), "one service for each frontend")
+            raise _claimed_twice(service)
         found[service.frontend] = service
     return found
 
 
+def _claimed_twice(service: ServiceLB) -> SpecError:
+    return SpecError("frontend", str(service.frontend), "one service for each frontend")
+
+
 class _Planner:
-    def __init__(self, state: _State, sizes: Sizes) -> None:
+    def __init__(self, state: _State, sizes: Sizes, used: int) -> None:
         self.state = state
+        self._used = used
         self._sizes = sizes
         self._backends: list[BackendRow] = []
         self._slots: list[tuple[int, int]] = []
         self._services: dict[Frontend, ServiceRow] = {}
         self._freed: list[ServiceRow] = []
 
-    def run(self, desired: dict[Frontend, ServiceLB]) -> Changes:
-        old = self.state.wanted
+    def run(self, old: dict[Frontend, ServiceLB], desired: dict[Frontend, ServiceLB]) -> Changes:
+        """From some of the services in force to others in their place."""
         removed = tuple(frontend for frontend in old if frontend not in desired)
         changed = [s for f, s in desired.items() if f in old and old[f].backends != s.backends]
         added = [service for frontend, service in desired.items() if frontend not in old]
-        count = len(old) - len(removed) + len(added)
-        if count > self._sizes.services:
-            raise MapFullError(
-                "pcl_services", needed=len(added), used=len(old), size=self._sizes.services
-            )
+        for service in added:
+            if service.frontend in self.state.wanted:
+                raise _claimed_twice(service)
+        self._require_room(len(added), len(removed))
         released = [b for f in removed for b in old[f].backends]
         released += [b for service in changed for b in old[service.frontend].backends]
         for service in (*changed, *added):
@@ -177,7 +208,7 @@ class _Planner:
         for backend in released:
             self._release(backend)
         self._reuse_later()
-        self.state.wanted = desired
+        self.state.wanted.update(desired)
         return Changes(
             tuple(self._backends),
             tuple(self._slots),
@@ -186,6 +217,11 @@ class _Planner:
             len(added),
             len(changed),
         )
+
+    def _require_room(self, added: int, removed: int) -> None:
+        used, size = self._used, self._sizes.services
+        if used - removed + added > size:
+            raise MapFullError("pcl_services", needed=added, used=used, size=size)
 
     def _write(self, service: ServiceLB) -> None:
         indexes = [self._acquire(backend) for backend in service.backends]
@@ -198,6 +234,7 @@ class _Planner:
         self.state.services[service.frontend] = self._services[service.frontend] = row
 
     def _remove(self, frontend: Frontend) -> None:
+        del self.state.wanted[frontend]
         row = self.state.services.pop(frontend)
         self._freed.append(row)
         self.state.free_services.append(row.id)

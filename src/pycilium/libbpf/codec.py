@@ -119,11 +119,35 @@ class StructCodec:
         self._by_name = {field.name: field for field in fields}
         self.record: Any = namedtuple(name, [field.name for field in fields], rename=True)  # type: ignore[misc]
         self._flat = _flat_format(fields, size)
+        self._packing = _flat_format(fields, size, opaque_unions=True)
+        self._zeros = [(field.name, _zero(field.codec)) for field in fields]
 
     def encode(self, value: Any) -> bytes:
         """Missing fields are zero; an unknown field is a SpecError."""
         if isinstance(value, (bytes, bytearray)):
             return _exact(bytes(value), self.size)
+        if type(value) is dict and self._packing is not None:
+            packed = self._pack(value)
+            if packed is not None:
+                return packed
+        return self._encode_members(value)
+
+    def _pack(self, value: dict[str, Any]) -> bytes | None:
+        """All fields in one step, as most are: integers, and bytes of the right size."""
+        values = []
+        for name, zero in self._zeros:
+            one = value.get(name, zero)
+            if type(one) is not type(zero) or (zero and len(one) != len(zero)):  # type: ignore[arg-type]
+                return None
+            values.append(one)
+        if len(value) > len(values) or not value.keys() <= self._by_name.keys():
+            return None
+        try:
+            return self._packing.pack(*values)  # type: ignore[union-attr]
+        except struct.error:
+            return None
+
+    def _encode_members(self, value: Any) -> bytes:
         data = bytearray(self.size)
         for name, one in _members(self.name, value):
             field = self._by_name.get(name)
@@ -176,15 +200,23 @@ def _members(name: str, value: Any) -> Any:
     raise SpecError(name, value, "a mapping, a record or bytes")
 
 
-def _flat_format(fields: tuple[Field, ...], size: int) -> struct.Struct | None:
-    """One struct format where all fields are integers or bytes: much faster to decode."""
+def _zero(codec: Codec) -> int | bytes:
+    return 0 if isinstance(codec, IntCodec) else bytes(codec.size)
+
+
+def _flat_format(
+    fields: tuple[Field, ...], size: int, *, opaque_unions: bool = False
+) -> struct.Struct | None:
+    """One struct format where all fields are integers or bytes: much faster than each alone."""
     layout, position = "<", 0
     for field in fields:
         layout += f"{field.offset - position}x"
         if isinstance(field.codec, IntCodec) and field.codec.size in _INT_FORMATS:
             letter = _INT_FORMATS[field.codec.size]
             layout += letter if field.codec.signed else letter.upper()
-        elif isinstance(field.codec, BytesCodec):
+        elif isinstance(field.codec, BytesCodec) or (
+            opaque_unions and isinstance(field.codec, UnionCodec)
+        ):
             layout += f"{field.codec.size}s"
         else:
             return None

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 
@@ -22,7 +24,14 @@ class Delta:
     added: int = 0
     changed: int = 0
     removed: int = 0
-    entries: tuple[Change, ...] = attrs.field(default=(), repr=False, eq=False)
+    _entries: tuple[Change, ...] | Callable[[], tuple[Change, ...]] = attrs.field(
+        default=(), alias="entries", repr=False, eq=False
+    )
+
+    @property
+    def entries(self) -> tuple[Change, ...]:
+        """The map entries; of a large change their text is made when it is asked for."""
+        return self._entries() if callable(self._entries) else self._entries
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)

@@ -15,7 +15,7 @@ _PROTOCOLS = {"tcp": 6, "udp": 17}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)  # keys of large tables
 class Frontend:
     """Address, port and protocol that clients connect to."""
 
@@ -36,7 +36,7 @@ class Frontend:
         return f"{_joined(self.address, self.port)}/{_NAMES.get(self.protocol, self.protocol)}"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Backend:
     """Address and port of one server."""
 
