@@ -150,6 +150,17 @@ def test_no_entry_is_written_twice(known: list[Policy], name: str) -> None:
     assert len(keys) == len(set(keys))
 
 
+def test_an_exception_is_a_hole() -> None:
+    peer = CidrPeer(PREFIXES[0], (PREFIXES[1],))
+    rule = Rule(Direction.INGRESS, (peer,), None, ref=RuleRef("p", "f.yaml", 1))
+    known = [Policy("p", Selector(), (rule,), default_deny_ingress=True)]
+    world = World(known)
+    entries = resolve(known, app("db"), world.identities, allow_host=False)
+    inside, hole = world.numbers[PREFIXES[0]], world.numbers[PREFIXES[1]]
+    assert look_up(entries, 0, inside, 6, 80) is not None
+    assert look_up(entries, 0, hole, 6, 80) is None
+
+
 def test_a_range_costs_the_fewest_prefixes() -> None:
     known = [Policy.allow(to="app=db", from_="app=web", ports="1-65534/tcp")]
     entries = resolve(known, app("db"), {256: app("web")}, allow_host=False)
