@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pycilium.errors import VerifierError
 from pycilium.libbpf import Hook, Link, ObjectSpec, TcFilter, features
 from pycilium.libbpf.kinds import ProgramType
 
@@ -67,4 +68,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VerifierError as error:
+        print("\n".join(error.log.splitlines()[-60:]))
+        raise

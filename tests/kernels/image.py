@@ -28,7 +28,7 @@ export PATH=/bin PYTHONHOME={home} PYTHONPATH=/src PYTHONDONTWRITEBYTECODE=1
 def newest_package(series: str) -> str:
     """Debian's newest cloud kernel of a series; it has everything that matters and is small."""
     names = subprocess.run(
-        ["apt-cache", "pkgnames", f"linux-image-{series}"],
+        ["apt-cache", "pkgnames", f"linux-image-{series}."],
         capture_output=True,
         text=True,
         check=True,

@@ -135,6 +135,11 @@ CASES = [
     Case("too many extensions", "PCL_DROP_IPV6_EXTENSION", full_route(8)),
     Case("extension beyond the packet", "PCL_DROP_IPV6_EXTENSION",
          bytes(ip6(nh=60, plen=8) / Raw(b"\x06\xff" + b"\0" * 6))),
+    Case(
+        "an extension that moves the tcp header out of sight",
+        "PCL_DROP_IPV6_EXTENSION",
+        bytes(ip6(nh=60, plen=2068) / Raw(b"\x06\xff" + b"\0" * 2046) / SYN),
+    ),
     Case("two fragment headers", "PCL_DROP_IPV6_EXTENSION",
          ip6() / IPv6ExtHdrFragment(m=1) / IPv6ExtHdrFragment(m=1) / SYN),
     Case("service without backends", "PCL_DROP_NO_BACKEND", ip4(dst=EMPTY_VIP) / SYN),

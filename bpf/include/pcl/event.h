@@ -30,9 +30,11 @@ static __always_inline void pcl_emit(const struct __sk_buff *skb, const struct p
 {
 	struct pcl_event *event = bpf_ringbuf_reserve(&pcl_events, sizeof(*event), 0);
 
-	pcl_count_event(event ? 0 : 1);
-	if (!event)
+	/* verifier: until 6.1 a reservation must be tested before anything else is done with it. */
+	if (!event) {
+		pcl_count_event(1);
 		return;
+	}
 	event->time_ns = bpf_ktime_get_ns();
 	event->kind = kind;
 	event->reason = code < 0 ? PCL_DROP_REASON(code) : PCL_FORWARDED;
@@ -55,6 +57,7 @@ static __always_inline void pcl_emit(const struct __sk_buff *skb, const struct p
 	event->length = skb->len > 65535 ? 65535 : skb->len;
 	event->service = packet->service;
 	bpf_ringbuf_submit(event, 0);
+	pcl_count_event(0);
 }
 
 #endif /* PCL_EVENT_H */

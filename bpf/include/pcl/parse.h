@@ -23,11 +23,26 @@
 
 #define PCL_L3_OFFSET sizeof(struct ethhdr)
 #define PCL_IPV6_EXTENSIONS 6
+#define PCL_LAST_L4 900 /* offset; beyond it lies no packet that means well */
+
+/*
+ * verifier: 6.1 forgets the bounds of what was stored or compared in 32 bits, and the compiler
+ * leaves out a mask that it finds needless. No header ends beyond 1023.
+ */
+static __always_inline __u64 pcl_bound(__u32 offset)
+{
+	__u64 bounded = offset;
+
+	asm volatile("%0 &= 0x3ff" : "+r"(bounded));
+	return bounded;
+}
 
 /* The headers must lie in the linear part; only a rare packet needs the copy. */
 static __always_inline int pcl_pull(struct __sk_buff *skb, __u32 length)
 {
-	if (pcl_data(skb) + length <= pcl_data_end(skb))
+	__u64 bounded = pcl_bound(length);
+
+	if (pcl_data(skb) + bounded <= pcl_data_end(skb))
 		return PCL_OK;
 	if (skb->len < length || bpf_skb_pull_data(skb, length))
 		return PCL_DROP(PCL_DROP_INVALID);
@@ -79,12 +94,9 @@ static __always_inline int pcl_parse_icmp(struct pcl_packet *packet, const __u8 
 static __always_inline int pcl_parse_l4(struct __sk_buff *skb, struct pcl_packet *packet,
 					const int family, __u32 length)
 {
-	__u32 offset = packet->l4_offset;
+	__u64 offset = pcl_bound(packet->l4_offset);
 	const __u8 *l4;
 
-	/* verifier: the offset must be bounded where it meets the packet pointer. */
-	if (offset > 512)
-		return PCL_DROP(PCL_DROP_INVALID);
 	switch (packet->tuple.protocol) {
 	case IPPROTO_TCP:
 		l4 = pcl_data(skb) + offset;
@@ -279,12 +291,12 @@ static __always_inline int pcl_parse_ipv6(struct __sk_buff *skb, struct pcl_pack
 	}
 	packet->tuple.protocol = walk.next;
 	packet->l4_offset = walk.offset;
-	if (walk.offset > walk.end)
+	if (walk.offset > walk.end || walk.offset > PCL_LAST_L4)
 		return PCL_DROP(PCL_DROP_IPV6_EXTENSION);
 	if (walk.fragmented)
 		return pcl_parse_fragment(skb, packet, 6, walk.id_be, walk.fragment_offset,
 					  walk.more, walk.end - walk.offset);
-	result = pcl_pull(skb, (walk.offset & 0x3ff) + pcl_l4_minimum(packet->tuple.protocol));
+	result = pcl_pull(skb, walk.offset + pcl_l4_minimum(packet->tuple.protocol));
 	if (result)
 		return result;
 	return pcl_parse_l4(skb, packet, 6, walk.end - walk.offset);
