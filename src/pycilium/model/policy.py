@@ -171,9 +171,9 @@ class Policy:
         ports: str | None = None,
         name: str | None = None,
     ) -> Policy:
-        """Allow `from_` to reach `to`; the subject is `to` unless it says otherwise.
+        """Allow one side to reach another; the subject is the one that is reached, or as given.
 
-        to, from_: a selector ("app=web"), a prefix ("10.0.0.0/8"), "entity:world", or None for
+        `to` and `from_`: a selector ("app=web"), a prefix ("10.0.0.0/8"), "entity:world", or None for
         anybody. subject: "to" (its ingress) or "from" (its egress). ports: "80/tcp",
         "8000-8080/tcp,53/udp", or None for everything.
         """

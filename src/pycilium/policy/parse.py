@@ -63,7 +63,7 @@ class _Context:
 
 
 def load_manifests(source: str | os.PathLike[str]) -> list[Policy]:
-    """Policies of a file, of a directory's *.yaml, *.yml and *.json, or of a text.
+    """Policies of a file, of a directory's YAML and JSON files, or of a text.
 
     A text is told from a path by a line break or a brace. Raises SpecError with file:line.
     """
