@@ -15,9 +15,11 @@ from programs.lab import (
     DB6,
     DB_ID,
     DB_MAC,
+    DENY,
     EGRESS,
     GATEWAY_MAC,
     HAIRPIN,
+    HAIRPIN6,
     INGRESS,
     REDIRECT,
     SELF_VIP,
@@ -32,6 +34,7 @@ from programs.lab import (
     Lab,
     checksums_hold,
     db_frame,
+    packed,
     web_frame,
 )
 
@@ -255,6 +258,23 @@ def test_arp_is_answered_by_the_gateway(lab: Lab) -> None:
         GATEWAY_MAC,
         "10.1.0.1",
     )
+
+
+def test_a_sender_is_who_its_device_is(lab: Lab) -> None:
+    """An endpoint on its way in or out has a device, but no address yet: it is still itself."""
+    for family, address in ((4, WEB), (6, WEB6)):
+        del lab.maps["pcl_addresses"][{"addr": packed(address), "family": family}]
+    lab.set_policy(2, (Entry(INGRESS, rule=1), Entry(INGRESS, WEB_ID, verdict=DENY, rule=2)))
+    assert lab.send(to_db(tcp("S"))).reason == lab.reasons.PCL_DROP_POLICY_DENY
+    lab.set_policy(1, ())
+    assert lab.send(to_db(tcp("S"))).reason == lab.reasons.PCL_DROP_POLICY
+
+
+def test_hairpin_over_ipv6(lab: Lab) -> None:
+    lab.add_service("fd00:96::12", 80, 4, WEB6, 8080)
+    out = lab.send(web_frame() / IPv6(src=WEB6, dst="fd00:96::12") / tcp("S"))
+    assert (out.packet[IPv6].src, out.packet[IPv6].dst) == (HAIRPIN6, WEB6)
+    assert checksums_hold(out.data)
 
 
 def test_a_moved_address_is_judged_anew(lab: Lab) -> None:

@@ -308,15 +308,35 @@ static __always_inline int pcl_open_service(struct pcl_packet *packet, const int
 	return PCL_OK;
 }
 
-static __always_inline int pcl_open_decide(struct pcl_packet *packet, const enum pcl_hook hook,
-					   const int family, struct pcl_ct_entry *entry)
+/* What an endpoint sends is its own, by the device that it came from and not by its address. */
+static __always_inline int pcl_resolve_sender(struct __sk_buff *skb, struct pcl_ct_entry *entry)
+{
+	__u32 ifindex = skb->ifindex;
+	const struct pcl_endpoint *endpoint = bpf_map_lookup_elem(&pcl_endpoints, &ifindex);
+
+	if (!endpoint)
+		return PCL_DROP(PCL_DROP_ENDPOINT_UNKNOWN);
+	pcl_local_side(&entry->sides[0], ifindex, endpoint);
+	entry->flags |= endpoint->peer_redirect ? PCL_CT_PEER_OPENER : 0;
+	pcl_trace_step(PCL_STEP_SOURCE, endpoint->identity, endpoint->id, endpoint->policy_slot, 0);
+	return PCL_OK;
+}
+
+static __always_inline int pcl_open_decide(struct __sk_buff *skb, struct pcl_packet *packet,
+					   const enum pcl_hook hook, const int family,
+					   struct pcl_ct_entry *entry)
 {
 	bool translated = entry->flags & PCL_CT_TRANSLATED;
 	const union pcl_addr *responder = translated ? &entry->backend : &packet->tuple.dst;
 	__be16 port_be = translated ? entry->backend_port_be : packet->policy_port_be;
 	int result = PCL_OK;
 
-	pcl_resolve_side(entry, 0, &packet->tuple.src, family, hook == PCL_HOOK_TX);
+	if (hook == PCL_HOOK_RX)
+		result = pcl_resolve_sender(skb, entry);
+	else
+		pcl_resolve_side(entry, 0, &packet->tuple.src, family, true);
+	if (result)
+		return result;
 	pcl_resolve_side(entry, 1, responder, family, false);
 	/* An endpoint may always reach itself through a service. */
 	if (!(entry->flags & PCL_CT_HAIRPIN))
@@ -346,7 +366,7 @@ static __always_inline int pcl_open(struct __sk_buff *skb, struct pcl_packet *pa
 		if (result)
 			return result;
 	}
-	result = pcl_open_decide(packet, hook, family, &scratch->entry);
+	result = pcl_open_decide(skb, packet, hook, family, &scratch->entry);
 	if (result)
 		return result;
 	result = pcl_create(packet, family, scratch);

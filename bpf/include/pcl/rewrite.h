@@ -115,6 +115,13 @@ static __always_inline int pcl_rewrite(struct __sk_buff *skb, const struct pcl_p
 	return result ? result : pcl_rewrite_addresses(skb, packet, to, family);
 }
 
+/* Word by word: a copy that forgets `volatile` would take the value at compile time. */
+static __always_inline void pcl_hairpin_ipv6(union pcl_addr *addr)
+{
+	addr->quads[0] = pcl_config.hairpin_ipv6.quads[0];
+	addr->quads[1] = pcl_config.hairpin_ipv6.quads[1];
+}
+
 /*
  * Where a translated connection's packet goes. The front entry stands under what the client
  * sees, the back entry under what the backend sees; a hairpin's client is its own backend and
@@ -136,7 +143,7 @@ static __always_inline int pcl_translate(const struct pcl_ct_entry *entry,
 		if (entry->flags & PCL_CT_HAIRPIN && family == 4)
 			to->src.v4 = pcl_config.hairpin_ipv4;
 		else if (entry->flags & PCL_CT_HAIRPIN)
-			__builtin_memcpy(&to->src, (const void *)&pcl_config.hairpin_ipv6, 16);
+			pcl_hairpin_ipv6(&to->src);
 		return PCL_OK;
 	}
 	if (from_opener)
