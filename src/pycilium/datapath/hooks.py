@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pycilium.net import NetNS
 
+_HANDLE = 0x70636C  # "pcl": by which our filter is found again on its hook
 PROGRAMS = {Hook.RX: "from_endpoint", Hook.TX: "to_endpoint"}
 
 
@@ -47,9 +48,9 @@ class Attachments:
     def adopt(
         cls, node: NetNS, loaded: Object, ifindex: int, pins: dict[Hook, Path]
     ) -> Attachments:
-        """Open the pinned links again; filters have no pin and are put on once more."""
+        """Open the pinned links again; a filter has no pin and is replaced by its like."""
         if not features.have_tcx():
-            return cls.attach(node, loaded, ifindex)
+            return cls.attach(node, loaded, ifindex, pins)
         adopted = cls({}, pins)
         for hook, name in PROGRAMS.items():
             link = _open_live(pins[hook])
@@ -89,7 +90,7 @@ class Attachments:
 def _attach(program: Program, ifindex: int, hook: Hook) -> Link | TcFilter:
     if features.have_tcx():
         return Link.attach_tcx(program, ifindex, hook)
-    return TcFilter.attach(program, ifindex, hook)
+    return TcFilter.attach(program, ifindex, hook, handle=_HANDLE)
 
 
 def _open_live(path: Path) -> Link | None:

@@ -126,13 +126,18 @@ class TcFilter:
         self._open = True
 
     @classmethod
-    def attach(cls, program: Program, ifindex: int, hook: Hook, *, priority: int = 1) -> TcFilter:
-        """Add clsact where it is missing and a direct-action filter with this program."""
-        handle = ffi.new("__u32 *", 0)
-        result = lib.pcl_tc_attach(ifindex, hook == Hook.TX, program.fd, priority, handle)
+    def attach(
+        cls, program: Program, ifindex: int, hook: Hook, *, priority: int = 1, handle: int = 0
+    ) -> TcFilter:
+        """Add clsact where it is missing and a direct-action filter with this program.
+
+        handle: 0 makes a new filter; another number replaces the filter that has it.
+        """
+        chosen = ffi.new("__u32 *", handle)
+        result = lib.pcl_tc_attach(ifindex, hook == Hook.TX, program.fd, priority, chosen)
         take_messages()
         check(result, "attach tc filter", f"{program.name} on ifindex {ifindex}")
-        return cls(ifindex, hook, priority, handle[0])
+        return cls(ifindex, hook, priority, chosen[0])
 
     def update(self, program: Program) -> None:
         """Replace the program without a packet between."""
