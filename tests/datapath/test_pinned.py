@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pycilium import ConflictError, Datapath, SpecError
+from pycilium import ConflictError, Datapath, Policy, SpecError
 from pycilium.net import NetNS, links
 
 from .conftest import State, state
@@ -127,3 +127,18 @@ def test_endpoint_whose_device_went_is_cleared_away(node: NetNS, bpffs: Path) ->
         with listening(dp.endpoints["db"], 5432):
             assert reaches(again, "10.1.0.20", 5432)
         dp.destroy()
+
+
+def test_what_nobody_named_is_gone_after_adopting(node: NetNS, bpffs: Path) -> None:
+    """A prefix that a killed apply() left in the ipcache would go on being an identity."""
+    first = node.run(lambda: Datapath.open(pin="t", bpffs=str(bpffs)))
+    first.endpoints.create("10.1.0.10", labels={"app": "web"}, name="web")
+    first.policies.apply(Policy.allow(from_="app=web", to="192.0.2.0/24"))
+    stray = {"prefixlen": 32 + 24, "family": 4, "addr": bytes([198, 51, 100])}
+    first.object.maps["pcl_ipcache"][stray] = {"identity": 1}
+    kept = len(first.object.maps["pcl_ipcache"]) - 1
+    first.close()
+    again = adopt(node, bpffs)
+    assert len(again.object.maps["pcl_ipcache"]) == kept
+    assert "world" in str(again.explain("web", "198.51.100.1:80/tcp"))
+    again.destroy()

@@ -140,7 +140,12 @@ class Explainer:
             return named
         if source == "host":
             return "host"
-        address = parse_address("source", source)
+        try:
+            address = parse_address("source", source)
+        except SpecError:
+            names = ", ".join(one.name for one in self._endpoints) or "there is none yet"
+            allowed = f'an endpoint ({names}), "host" or an address'
+            raise SpecError("source", source, allowed) from None
         return self._endpoints.by_address(address) or address
 
     def _host_address(self, version: int) -> Address:

@@ -173,8 +173,8 @@ class Policy:
     ) -> Policy:
         """Allow one side to reach another; the subject is the one that is reached, or as given.
 
-        `to` and `from_`: a selector ("app=web"), a prefix ("10.0.0.0/8"), "entity:world", or None for
-        anybody. subject: "to" (its ingress) or "from" (its egress). ports: "80/tcp",
+        `to` and `from_`: a selector ("app=web"), a prefix ("10.0.0.0/8"), "entity:world", or
+        None for anybody. subject: "to" (its ingress) or "from" (its egress). ports: "80/tcp",
         "8000-8080/tcp,53/udp", or None for everything.
         """
         return cls._concise(False, to, from_, subject, ports, name)
