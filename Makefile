@@ -33,8 +33,10 @@ $(STAMPS)/packages: Makefile
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pycilium needs Python 3.11 or later: make PYTHON=..."; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq && \
-		$(SUDO) apt-get install -y -qq --no-install-recommends python3-venv python3-dev; }
+	@$(PYTHON) -c 'import ensurepip, os, sysconfig; \
+			os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
+		{ $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install \
+			-y -qq --no-install-recommends python3-venv python3-dev >/dev/null; }
 	@$(PYTHON) -m venv $(VENV)
 
 $(STAMPS)/python: pyproject.toml $(VENV)/pyvenv.cfg $(STAMPS)/packages
