@@ -148,14 +148,19 @@ class Lab:
         """What from_endpoint does with a packet that the endpoint on `device` sends."""
         return self._run("from_endpoint", packet, device or self.web)
 
-    def receive(self, packet: Packet | bytes, *, device: int | None = None) -> Outcome:
-        """What to_endpoint does with a packet from the host's stack."""
-        return self._run("to_endpoint", packet, device or self.web)
+    def receive(
+        self, packet: Packet | bytes, *, device: int | None = None, came_from: int = 0
+    ) -> Outcome:
+        """What to_endpoint does with a packet from the host's stack; came_from: a device."""
+        return self._run("to_endpoint", packet, device or self.web, came_from)
 
-    def _run(self, program: str, packet: Packet | bytes, device: int) -> Outcome:
+    def _run(
+        self, program: str, packet: Packet | bytes, device: int, came_from: int = 0
+    ) -> Outcome:
         before = self._counts()
         loaded = self.object.programs[program]
-        run = self.node.run(lambda: loaded.test_run(bytes(packet), ctx={"ifindex": device}))
+        ctx = {"ifindex": device, "ingress_ifindex": came_from}
+        run = self.node.run(lambda: loaded.test_run(bytes(packet), ctx=ctx))
         after = self._counts()
         changed = [reason for reason in after if after[reason] != before[reason]]
         return Outcome(run.retval, bytes(run.data), self.reasons(changed[0]) if changed else None)

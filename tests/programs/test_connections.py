@@ -248,6 +248,15 @@ def test_host_opens_and_the_endpoint_answers(lab: Lab) -> None:
     assert lab.send(answer).reason == lab.reasons.PCL_DROP_POLICY
 
 
+@pytest.mark.parametrize("ip", [IP(src=DB, dst=WEB), IPv6(src=DB6, dst=WEB6)], ids=["v4", "v6"])
+def test_nobody_outside_is_an_endpoint(lab: Lab, ip: Packet) -> None:
+    """An endpoint's address proves nothing unless the packet came from its device."""
+    frame = Ether(src=GATEWAY_MAC, dst=WEB_MAC) / ip / tcp("S")
+    assert lab.receive(frame).reason == lab.reasons.PCL_DROP_SOURCE_IP
+    assert lab.receive(frame, came_from=lab.web).reason == lab.reasons.PCL_DROP_SOURCE_IP
+    assert lab.receive(frame, came_from=lab.db).action == UNSPEC
+
+
 def test_arp_is_answered_by_the_gateway(lab: Lab) -> None:
     question = Ether(src=WEB_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(
         op=1, hwsrc=WEB_MAC, psrc=WEB, pdst="10.1.0.1"

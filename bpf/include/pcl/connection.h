@@ -226,6 +226,18 @@ static __always_inline int pcl_check_sender(struct __sk_buff *skb, const struct 
 	return PCL_OK;
 }
 
+/* What comes through the stack with an endpoint's address must have come from its device. */
+static __always_inline int pcl_check_forwarded(struct __sk_buff *skb,
+					       const struct pcl_packet *packet, const int family)
+{
+	__u32 ifindex = 0;
+
+	if (pcl_endpoint_of(&packet->tuple.src, family, &ifindex) &&
+	    skb->ingress_ifindex != ifindex)
+		return PCL_DROP(PCL_DROP_SOURCE_IP);
+	return PCL_OK;
+}
+
 /* The device is that of the destination, and its endpoint is known. */
 static __always_inline int pcl_check_receiver(struct __sk_buff *skb,
 					      const struct pcl_packet *packet, const int family)
@@ -236,7 +248,7 @@ static __always_inline int pcl_check_receiver(struct __sk_buff *skb,
 		return PCL_DROP(PCL_DROP_ENDPOINT_UNKNOWN);
 	if (!pcl_endpoint_of(&packet->tuple.dst, family, &ifindex) || ifindex != device)
 		return PCL_DROP(PCL_DROP_WRONG_DEVICE);
-	return PCL_OK;
+	return pcl_check_forwarded(skb, packet, family);
 }
 
 static __always_inline bool pcl_is_multicast(const union pcl_addr *addr, const int family)
