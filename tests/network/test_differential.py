@@ -18,7 +18,7 @@ from pycilium import Datapath, Policy
 from pycilium.datapath.packet import Question
 from pycilium.datapath.wire import mac_bytes
 from pycilium.libbpf import Object
-from pycilium.model import CidrPeer, Direction, Entity, PortRange, Rule, RuleRef
+from pycilium.model import Action, CidrPeer, Direction, Entity, PortRange, Rule, RuleRef, Tier
 from pycilium.model.policy import DEFAULT_DENY
 from pycilium.model.selector import Operator, Requirement, Selector
 from pycilium.net import NetNS
@@ -47,7 +47,12 @@ class Generator:
     def _policy(self, number: int) -> Policy:
         rules = [self._rule(number, i) for i in range(self.random.randint(0, 4))]
         flags = [self.random.random() < 0.6 for _ in range(2)]
-        return Policy(f"p{number}", self._selector(), tuple(rules), None, *flags)
+        tier = self.random.choice((Tier.ADMIN, Tier.NORMAL, Tier.NORMAL, Tier.BASELINE))
+        priority = self.random.choice((0, 1, 2**31, 2**32 - 1))
+        return Policy(
+            f"p{number}", self._selector(), tuple(rules), None, *flags, tier=tier,
+            priority=priority,
+        )  # fmt: skip
 
     def _rule(self, policy: int, index: int) -> Rule:
         pick = self.random
@@ -58,7 +63,9 @@ class Generator:
             None if pick.random() < 0.4 else tuple(self._range() for _ in range(pick.randint(0, 3)))
         )
         ref = RuleRef(f"p{policy}", "f.yaml", 1 + index, index)
-        return Rule(pick.choice(list(Direction)), peers, ports, pick.random() < 0.3, ref)
+        action = pick.choice((Action.ALLOW, Action.ALLOW, Action.DENY, Action.PASS))
+        order = pick.choice((0, 0, 1))
+        return Rule(pick.choice(list(Direction)), peers, ports, action, ref, order)
 
     def _peer(self) -> Any:
         kind = self.random.random()

@@ -137,13 +137,38 @@ BAD = [
     (SPEC + "  ingress: [{fromEntities: [all], fromCIDR: [10.0.0.0/8]}]\n", "two rules"),
     (SPEC + "  ingress: [{toPorts: [{ports: [{port: '99999'}]}]}]\n", "65535"),
     (SPEC + "  ingress: [{toPorts: [{ports: [{port: '80', protocol: TPC}]}]}]\n", "TCP"),
-    (SPEC + "  ingress: [{toPorts: [{ports: [{port: web}]}]}]\n", "named ports"),
+    (SPEC + "  ingress: [{toPorts: [{ports: [{port: Web_}]}]}]\n", "a port's name"),
     (SPEC + "  ingress: [{toPorts: [{ports: [{port: '80', endPort: 79}]}]}]\n", "from 80"),
-    (SPEC + "  egress: [{toFQDNs: [{matchName: x}]}]\n", "not supported yet"),
-    (SPEC + "  ingress: [{toPorts: [{rules: {http: []}}]}]\n", "not supported yet"),
+    (SPEC + "  egress: [{toFQDNs: [{matchName: '*.x'}]}]\n", "without *"),
+    (SPEC + "  ingress: [{toPorts: [{rules: {http: [{}]}}]}]\n", "L7 rules beside ports"),
     ("  endpointSelector: {matchExpressions: [{key: a, operator: Is}]}\n", "NotIn"),
     ("  endpointSelector: {matchExpressions: [{key: a, operator: In}]}\n", "at least one value"),
     (SPEC + "  endpointSelector: {}\n", "each key once"),
+    (SPEC + "  ingres: []\n", "did you mean ingress?"),
+    (SPEC + "  egress: [{toGroups: []}]\n", "AWS"),
+    (SPEC + "  nodeSelector: {}\n", "one of them"),
+    (SPEC + "  egressDeny: [{toFQDNs: [{matchName: x}]}]\n", "no toFQDNs in a deny rule"),
+    (
+        SPEC + "  ingressDeny: [{toPorts: [{ports: [{port: '80', protocol: TCP}],"
+        " rules: {http: [{}]}}]}]\n",
+        "no L7 rules in a deny",
+    ),
+    (
+        SPEC + "  ingress: [{toPorts: [{ports: [{port: '80', protocol: UDP}],"
+        " rules: {http: [{}]}}]}]\n",
+        "only with TCP",
+    ),
+    (
+        SPEC + "  ingress: [{toPorts: [{ports: [{port: '80', protocol: TCP}],"
+        " rules: {http: [{path: '(?=x)'}]}}]}]\n",
+        "RE2's syntax",
+    ),
+    (
+        SPEC + "  ingress: [{toPorts: [{ports: [{port: '80', protocol: TCP}],"
+        f" rules: {{http: [{{path: {'x' * 1025}}}]}}}}]}}]\n",
+        "at most 1024 characters",
+    ),
+    (SPEC + "  ingress: [{icmps: [{fields: [{type: 256}]}]}]\n", "from 0 to 255"),
     (SPEC + "  ingress: [\n", "valid YAML"),
 ]
 

@@ -41,6 +41,7 @@ from programs.lab import (
     web_frame,
 )
 from pycilium.libbpf import ObjectSpec
+from pycilium.policy.resolve import REDIRECT
 
 pytestmark = pytest.mark.root
 SYN = TCP(sport=1000, dport=80, flags="S")
@@ -80,6 +81,10 @@ def arp(**fields: Any) -> Packet:
 
 def forget_web(lab: Lab) -> None:
     del lab.maps["pcl_endpoints"][lab.web]
+
+
+def redirect_web(lab: Lab) -> None:
+    lab.set_policy(1, (Entry(EGRESS, verdict=REDIRECT),))
 
 
 def no_policy(lab: Lab) -> None:
@@ -163,6 +168,7 @@ CASES = [
     Case("to an unknown interface", "PCL_DROP_ENDPOINT_UNKNOWN",
          Ether(src=GATEWAY_MAC, dst=WEB_MAC) / IP(src="10.9.9.9", dst=WEB) / SYN,
          forget_web, "receive"),
+    Case("for a proxy", "PCL_DROP_PROXY_NOT_READY", ip4() / SYN, redirect_web),
     Case("slot empty", "PCL_DROP_POLICY_NOT_READY", ip4() / SYN, no_policy),
     Case("arp for another", "PCL_DROP_NEIGHBOUR_SPOOF", arp(psrc="10.1.0.99")),
     Case("arp answer for another", "PCL_DROP_NEIGHBOUR_SPOOF", arp(op=2, psrc="10.1.0.99")),

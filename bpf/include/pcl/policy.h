@@ -104,6 +104,8 @@ static __always_inline int pcl_policy_check(struct pcl_side *side, __u32 peer,
 	pcl_trace_step(PCL_STEP_POLICY, direction, verdict, side->rule, peer);
 	if (verdict == PCL_POLICY_ALLOW)
 		return PCL_OK;
+	if (verdict == PCL_POLICY_REDIRECT)
+		return PCL_DROP(PCL_DROP_PROXY_NOT_READY);
 	return verdict == PCL_POLICY_DENY ? PCL_DROP(PCL_DROP_POLICY_DENY)
 					  : PCL_DROP(PCL_DROP_POLICY);
 }

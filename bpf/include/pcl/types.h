@@ -36,6 +36,7 @@ enum pcl_reason {
 	PCL_DROP_WRITE = 214,		 /* the packet could not be rewritten */
 	PCL_DROP_WRONG_DEVICE = 215,	 /* a connection's packet on a foreign interface */
 	PCL_DROP_NEIGHBOUR_NOISE = 216,	 /* ARP or NDP that needs no answer */
+	PCL_DROP_PROXY_NOT_READY = 217,	 /* a proxy must decide, and none is there */
 	PCL_REASON_MAX = 256,
 };
 
@@ -64,6 +65,7 @@ enum pcl_policy_verdict {
 	PCL_POLICY_NONE = 0, /* no entry: the default is to deny */
 	PCL_POLICY_ALLOW = 1,
 	PCL_POLICY_DENY = 2,
+	PCL_POLICY_REDIRECT = 3, /* allowed as far as a proxy allows it */
 };
 
 /* Fixed sizes that user space must know. */

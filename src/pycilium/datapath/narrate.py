@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pycilium.datapath.rules import Rules
 
 _CONNTRACK = ("new connection", "known connection, its verdict holds", "known, decided anew")
-_VERDICTS = ("denied by default: no rule allows it", "allowed", "denied")
+_VERDICTS = (
+    "denied by default: no rule allows it", "allowed", "denied",
+    "for a proxy to decide, and none runs here",
+)  # fmt: skip
 _DIRECTIONS = ("ingress", "egress")
 
 

@@ -14,10 +14,12 @@ from pycilium.errors import ConflictError
 
 _VALUES = (
     model.Policy, model.Rule, model.RuleRef, model.PortRange, model.CidrPeer, model.Selector,
-    model.Requirement, model.Label, model.Labels, model.ServiceLB, model.Frontend, model.Backend,
+    model.NamedPort, model.NodePeer, model.FqdnPeer, model.ServicePeer, model.CidrGroupPeer,
+    model.L7Rules, model.HttpRule, model.HeaderMatch, model.DnsRule, model.Requirement,
+    model.Label, model.Labels, model.ServiceLB, model.Frontend, model.Backend,
 )  # fmt: skip
 _ATOMS = (
-    model.Direction, model.Entity, model.Operator,
+    model.Action, model.Direction, model.Entity, model.Operator,
     IPv4Address, IPv4Network, IPv6Address, IPv6Network,
 )  # fmt: skip
 _TYPES: dict[str, Any] = {one.__name__: one for one in (*_VALUES, *_ATOMS)}

@@ -7,35 +7,58 @@ from pycilium.model.delta import Change, Delta
 from pycilium.model.endpoint import Endpoint
 from pycilium.model.flow import Flow, Party
 from pycilium.model.identity import Identity, IdentityAllocator
+from pycilium.model.l7 import DnsRule, HeaderMatch, HttpRule, L7Rules
 from pycilium.model.labels import Label, Labels
-from pycilium.model.policy import CidrPeer, Direction, Entity, Policy, PortRange, Rule, RuleRef
+from pycilium.model.peer import (
+    CidrGroupPeer,
+    CidrPeer,
+    Entity,
+    FqdnPeer,
+    NodePeer,
+    RulePeer,
+    ServicePeer,
+)
+from pycilium.model.policy import Action, Direction, Policy, Rule, RuleRef, Tier
+from pycilium.model.port import NamedPort, PortRange
 from pycilium.model.selector import Operator, Requirement, Selector
 from pycilium.model.service import Backend, Frontend, ServiceLB
 from pycilium.model.verdict import Nearest, Verdict
 
 __all__ = [
+    "Action",
     "Backend",
     "Change",
+    "CidrGroupPeer",
     "CidrPeer",
     "Delta",
     "Direction",
+    "DnsRule",
     "Endpoint",
     "Entity",
     "Flow",
+    "FqdnPeer",
     "Frontend",
+    "HeaderMatch",
+    "HttpRule",
     "Identity",
     "IdentityAllocator",
+    "L7Rules",
     "Label",
     "Labels",
+    "NamedPort",
     "Nearest",
+    "NodePeer",
     "Operator",
     "Party",
     "Policy",
     "PortRange",
     "Requirement",
     "Rule",
+    "RulePeer",
     "RuleRef",
     "Selector",
     "ServiceLB",
+    "ServicePeer",
+    "Tier",
     "Verdict",
 ]

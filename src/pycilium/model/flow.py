@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv6Address
 import attrs
 
 from pycilium.model.identity import Identity
-from pycilium.model.policy import DEFAULT_DENY, PROTOCOL_NAMES, RuleRef
+from pycilium.model.policy import DEFAULT_DENY, RuleRef
+from pycilium.model.port import PROTOCOL_NAMES
 
 
 @attrs.frozen

@@ -10,8 +10,12 @@ import attrs
 from pycilium.errors import SpecError
 
 DEFAULT_SOURCE = "k8s"
-RESERVED_SOURCES = frozenset({"reserved", "cidr", "fqdn"})
+RESERVED_SOURCES = frozenset({"reserved", "cidr", "fqdn", "port"})
 NAMESPACE_KEY = "io.kubernetes.pod.namespace"
+NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
+SERVICE_ACCOUNT_KEY = "io.cilium.k8s.policy.serviceaccount"
+NAMESPACE_NAME_KEY = "kubernetes.io/metadata.name"
+_TRUSTED = ("io.kubernetes.", "io.cilium.")
 
 
 @attrs.frozen(order=True)
@@ -27,7 +31,7 @@ class Label:
         return f"{source}{self.key}" + (f"={self.value}" if self.value else "")
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Labels:
     """A set of labels, in a fixed order."""
 
@@ -44,6 +48,35 @@ class Labels:
             if label.source in RESERVED_SOURCES:
                 raise SpecError("labels", str(label), f"a source other than {label.source}")
         return found
+
+    @classmethod
+    def of_pod(
+        cls,
+        labels: Mapping[str, str],
+        namespace: str,
+        *,
+        namespace_labels: Mapping[str, str] | None = None,
+        service_account: str | None = None,
+        named_ports: Mapping[str, tuple[str, int]] | None = None,
+    ) -> Labels:
+        """Of a pod: its own labels, and what the cluster says of it, which they cannot forge.
+
+        named_ports: name to (protocol, number). Raises SpecError for a label of the pod's that
+        claims a key of the cluster's.
+        """
+        for key in labels:
+            if ":" in key or key.startswith(_TRUSTED):
+                raise SpecError("labels", key, "a key that is not the cluster's own")
+        around = {NAMESPACE_NAME_KEY: namespace, **(namespace_labels or {})}
+        found = {**labels, NAMESPACE_KEY: namespace}
+        found |= {NAMESPACE_LABELS + key: value for key, value in around.items()}
+        if service_account is not None:
+            found[SERVICE_ACCOUNT_KEY] = service_account
+        ports = [
+            Label("port", name, f"{number}/{protocol.lower()}")
+            for name, (protocol, number) in (named_ports or {}).items()
+        ]
+        return cls.make((*cls._read(found), *ports))
 
     @classmethod
     def parse(cls, text: str) -> Labels:

@@ -50,7 +50,7 @@ class Requirement:
         return f"{self.key} {self.operator.value}{values}"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Selector:
     """All requirements together; none of them selects everything."""
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 
 from pycilium.model.labels import Label, Labels
-from pycilium.model.policy import CidrPeer, Entity, Network, Policy
+from pycilium.model.peer import CidrPeer, Entity, Network
+from pycilium.model.policy import Policy
 
 _WORLD = {
     Entity.WORLD_IPV4: (ip_network("0.0.0.0/0"),),

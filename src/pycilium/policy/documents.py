@@ -7,14 +7,15 @@ duplicate keys, aliases without end and depth without bottom are refused with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from pycilium.errors import SpecError
 
-MAX_BYTES = 10 << 20
+MAX_BYTES = 8 << 20
 MAX_DEPTH = 64
 MAX_ALIASES = 64
 
@@ -38,15 +39,21 @@ class Node:
         shown = self.plain() if value is None else value
         return SpecError(self.path or "document", shown, allowed, origin=self.origin)
 
-    def mapping(self, *keys: str) -> dict[str, Node]:
-        """A mapping with these keys only; a null is an empty one."""
+    def mapping(self, *keys: str, refused: Mapping[str, str] | None = None) -> dict[str, Node]:
+        """A mapping with these keys only; a null is an empty one.
+
+        refused: keys that are known and not supported, each with the reason.
+        """
         if self.value is None:
             return {}
         if not isinstance(self.value, dict):
             raise self.error("a mapping")
         for key, node in self.value.items():
+            if refused and key in refused:
+                allowed = f"a feature that pycilium supports: {refused[key]}"
+                raise SpecError(node.path, key, allowed, origin=node.origin)
             if keys and key not in keys:
-                raise SpecError(node.path, key, f"one of {', '.join(keys)}", origin=node.origin)
+                raise SpecError(node.path, key, _one_of(key, keys), origin=node.origin)
         return self.value
 
     def items(self) -> list[Node]:
@@ -63,6 +70,12 @@ class Node:
             raise self.error("text")
         return self.value
 
+    def one_of(self, words: Sequence[str]) -> str:
+        """One of some words, as they are written."""
+        if not isinstance(self.value, str) or self.value not in words:
+            raise self.error(_one_of(self.value, words))
+        return self.value
+
     def flag(self) -> bool:
         """true or false."""
         if not isinstance(self.value, bool):
@@ -76,6 +89,14 @@ class Node:
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
+
+
+def _one_of(value: object, words: Sequence[str]) -> str:
+    """What is allowed, with the word that was likely meant."""
+    folded = {word.lower(): word for word in words}
+    close = difflib.get_close_matches(str(value)[:64].lower(), folded, n=1, cutoff=0.7)
+    hint = f" (did you mean {folded[close[0]]}?)" if close else ""
+    return f"one of {', '.join(words)}{hint}"
 
 
 def read_documents(text: str, file: str) -> Iterator[Node]:

@@ -11,25 +11,26 @@ from ipaddress import IPv4Address, IPv6Address
 
 import attrs
 
-from pycilium.model.identity import RESERVED
+from pycilium.model.l7 import L7Rules
 from pycilium.model.labels import Labels
+from pycilium.model.peer import CidrPeer, Entity, NodePeer, RulePeer
 from pycilium.model.policy import (
     DEFAULT_ALLOW,
     DEFAULT_DENY,
     HOST_ALLOW,
-    PROTOCOL_NAMES,
-    CidrPeer,
+    Action,
     Direction,
-    Entity,
-    Peer,
     Policy,
     Rule,
 )
+from pycilium.model.port import PROTOCOL_NAMES, NamedPort, PortMatch
 from pycilium.model.selector import Selector
 from pycilium.model.verdict import Nearest, Verdict
 
+_CACHED = 200_000
 
-@attrs.frozen
+
+@attrs.frozen(cache_hash=True)
 class Subject:
     """One side: an endpoint by its labels, or an address outside, or the host.
 
@@ -50,7 +51,20 @@ class Subject:
     def __str__(self) -> str:
         if self.reserved:
             return f"{self.reserved} {self.address}" if self.address else self.reserved
-        return str(self.labels) or "an endpoint without labels"
+        shown = ",".join(str(one) for one in self.labels if not _is_machinery(one.key))
+        return shown or "an endpoint without labels"
+
+
+def _is_machinery(key: str) -> bool:
+    return key.startswith("io.cilium.")
+
+
+@attrs.frozen
+class _Stage:
+    """One tier, for one subject and peer: rules in the groups that count together."""
+
+    groups: tuple[tuple[Rule, ...], ...]
+    closed: bool
 
 
 def evaluate(
@@ -61,72 +75,190 @@ def evaluate(
     protocol: int,
     *,
     allow_host: bool = True,
+    cidr_matches_pods: bool = False,
 ) -> Verdict:
     """The verdict on a new connection: the source's egress, then the destination's ingress.
 
     port: the destination's; for ICMP the type. Which rule decides among several that agree is
-    the first in the order of the policies.
+    the first in the order of the policies. For many questions to one set, keep an Evaluator.
     """
-    known = list(policies)
-    verdict = None
-    for direction, subject, peer in (
-        (Direction.EGRESS, source, destination),
-        (Direction.INGRESS, destination, source),
-    ):
-        if not subject.enforced:
-            continue
-        verdict = _direction(known, direction, subject, peer, port, protocol, allow_host)
-        if not verdict.allowed:
-            return verdict
-    return verdict or Verdict(True, Direction.INGRESS, DEFAULT_ALLOW)
+    evaluator = Evaluator(policies, allow_host=allow_host, cidr_matches_pods=cidr_matches_pods)
+    return evaluator.verdict(source, destination, port, protocol)
 
 
-def _direction(
-    policies: list[Policy],
-    direction: Direction,
-    subject: Subject,
-    peer: Subject,
-    port: int,
-    protocol: int,
-    allow_host: bool,
-) -> Verdict:
-    mine = [policy for policy in policies if policy.subject.matches(subject.labels)]
-    matching = [rule for rule in _rules(mine, direction) if _applies(rule, peer, port, protocol)]
-    for deny in (True, False):
-        for rule in matching:
-            if rule.deny is deny:
-                return Verdict(not deny, direction, rule.ref)
-    if not any(policy.denies_by_default(direction) for policy in mine):
+class Evaluator:
+    """One set of policies, asked often: what it found of a pair of peers it keeps."""
+
+    def __init__(
+        self,
+        policies: Iterable[Policy],
+        *,
+        allow_host: bool = True,
+        cidr_matches_pods: bool = False,
+    ) -> None:
+        self._policies = tuple(policies)
+        self._allow_host = allow_host
+        self._cidr_matches_pods = cidr_matches_pods
+        self._selecting: dict[tuple[Labels, bool], tuple[Policy, ...]] = {}
+        self._stages: dict[tuple[Subject, Subject, Direction], tuple[_Stage, ...]] = {}
+
+    def verdict(self, source: Subject, destination: Subject, port: int, protocol: int) -> Verdict:
+        """The verdict on a new connection."""
+        verdict, redirect = None, None
+        for direction, subject, peer in (
+            (Direction.EGRESS, source, destination),
+            (Direction.INGRESS, destination, source),
+        ):
+            if not subject.enforced:
+                continue
+            verdict = self._direction(direction, subject, peer, port, protocol)
+            if not verdict.allowed:
+                return verdict
+            redirect = redirect or verdict.redirect
+        if verdict is None:
+            return Verdict(True, Direction.INGRESS, DEFAULT_ALLOW)
+        return verdict if verdict.redirect == redirect else attrs.evolve(verdict, redirect=redirect)
+
+    def selecting(self, subject: Subject) -> tuple[Policy, ...]:
+        """The policies that select a side."""
+        nodes = subject.reserved in ("host", "remote-node")
+        if subject.reserved is not None and not nodes:
+            return ()
+        key = (subject.labels, nodes)
+        found = self._selecting.get(key)
+        if found is None:
+            found = tuple(
+                p for p in self._policies if p.nodes == nodes and p.subject.matches(subject.labels)
+            )
+            self._selecting[key] = found
+        return found
+
+    def _direction(
+        self, direction: Direction, subject: Subject, peer: Subject, port: int, protocol: int
+    ) -> Verdict:
+        named = (subject if direction is Direction.INGRESS else peer).labels
+        for stage in self._stages_of(direction, subject, peer):
+            for group in stage.groups:
+                matching = [rule for rule in group if _port_fits(rule, port, protocol, named)]
+                if not matching:
+                    continue
+                decided = _decide(matching)
+                if decided is None:
+                    break
+                rule, redirect = decided
+                allowed = rule.action is Action.ALLOW
+                return Verdict(allowed, direction, rule.ref, redirect=redirect, log=rule.log)
+            else:
+                if stage.closed:
+                    return self._default(direction, subject, peer, port, protocol)
         return Verdict(True, direction, DEFAULT_ALLOW)
-    if allow_host and peer.reserved == "host" and direction is Direction.INGRESS:
-        return Verdict(True, direction, HOST_ALLOW)
-    return Verdict(False, direction, DEFAULT_DENY, _nearest(mine, direction, peer, port, protocol))
+
+    def _default(
+        self, direction: Direction, subject: Subject, peer: Subject, port: int, protocol: int
+    ) -> Verdict:
+        if self._allow_host and peer.reserved == "host" and direction is Direction.INGRESS:
+            return Verdict(True, direction, HOST_ALLOW)
+        selecting = self.selecting(subject)
+        return Verdict(
+            False,
+            direction,
+            DEFAULT_DENY,
+            self._nearest(selecting, direction, subject, peer, port, protocol),
+            tuple(dict.fromkeys(p.name for p in selecting if p.denies_by_default(direction))),
+        )
+
+    def _stages_of(
+        self, direction: Direction, subject: Subject, peer: Subject
+    ) -> tuple[_Stage, ...]:
+        key = (subject, peer, direction)
+        found = self._stages.get(key)
+        if found is None:
+            if len(self._stages) >= _CACHED:
+                self._stages.clear()
+            found = self._stages[key] = tuple(self._find_stages(direction, subject, peer))
+        return found
+
+    def _find_stages(
+        self, direction: Direction, subject: Subject, peer: Subject
+    ) -> Iterator[_Stage]:
+        mine = self.selecting(subject)
+        for tier in sorted({policy.tier for policy in mine}):
+            groups: dict[tuple[float, int], list[Rule]] = {}
+            closed = False
+            for policy in mine:
+                if policy.tier != tier:
+                    continue
+                closed = closed or policy.denies_by_default(direction)
+                for rule in policy.rules:
+                    if rule.direction is direction and self._peer_fits(rule, peer):
+                        groups.setdefault((policy.priority, rule.order), []).append(rule)
+            yield _Stage(tuple(tuple(groups[place]) for place in sorted(groups)), closed)
+
+    def _peer_fits(self, rule: Rule, peer: Subject) -> bool:
+        return rule.peers is None or any(self._is(one, peer) for one in rule.peers)
+
+    def _is(self, wanted: RulePeer, peer: Subject) -> bool:
+        if isinstance(wanted, Selector):
+            return peer.reserved is None and wanted.matches(peer.labels)
+        if isinstance(wanted, CidrPeer):
+            return (peer.outside or self._cidr_matches_pods) and _within(wanted, peer)
+        if isinstance(wanted, NodePeer):
+            node = peer.reserved in ("host", "remote-node", "kube-apiserver")
+            return node and wanted.selector.matches(peer.labels)
+        return isinstance(wanted, Entity) and _is_entity(wanted, peer)
+
+    def _nearest(
+        self,
+        policies: Iterable[Policy],
+        direction: Direction,
+        subject: Subject,
+        peer: Subject,
+        port: int,
+        protocol: int,
+    ) -> Nearest | None:
+        """The allow rule with the fewest things wrong."""
+        named = (subject if direction is Direction.INGRESS else peer).labels
+        best: tuple[int, Nearest] | None = None
+        for rule in (rule for policy in policies for rule in policy.rules):
+            if rule.direction is not direction or rule.action is not Action.ALLOW:
+                continue
+            wrong = []
+            if not self._peer_fits(rule, peer):
+                wrong.append(f"the peer is {peer}")
+            if not _port_fits(rule, port, protocol, named):
+                wrong.append(f"the port is {port}/{PROTOCOL_NAMES.get(protocol, protocol)}")
+            if wrong and (best is None or len(wrong) < best[0]):
+                best = (len(wrong), Nearest(rule, " and ".join(wrong)))
+        return best[1] if best else None
 
 
-def _rules(policies: Iterable[Policy], direction: Direction) -> Iterator[Rule]:
-    return (rule for policy in policies for rule in policy.rules if rule.direction is direction)
+def _decide(matching: list[Rule]) -> tuple[Rule, L7Rules | None] | None:
+    """Of rules that count together: deny, then allow, then what a proxy allows; None is pass."""
+    for rule in matching:
+        if rule.action is Action.DENY:
+            return rule, None
+    allows = [rule for rule in matching if rule.action is Action.ALLOW]
+    for rule in allows:
+        if rule.l7 is None:
+            return rule, None
+    if not allows:
+        return None
+    together = L7Rules()
+    for rule in allows:
+        together |= rule.l7 or L7Rules()
+    return allows[0], together
 
 
-def _applies(rule: Rule, peer: Subject, port: int, protocol: int) -> bool:
-    return _peer_fits(rule, peer) and _port_fits(rule, port, protocol)
+def _port_fits(rule: Rule, port: int, protocol: int, named: Labels) -> bool:
+    return rule.ports is None or any(_is_port(one, port, protocol, named) for one in rule.ports)
 
 
-def _peer_fits(rule: Rule, peer: Subject) -> bool:
-    return rule.peers is None or any(_is(one, peer) for one in rule.peers)
-
-
-def _port_fits(rule: Rule, port: int, protocol: int) -> bool:
-    return rule.ports is None or any(
-        one.protocol in (0, protocol) and one.first <= port <= one.last for one in rule.ports
-    )
-
-
-def _is(wanted: Peer, peer: Subject) -> bool:
-    if isinstance(wanted, Selector):
-        return peer.reserved is None and wanted.matches(peer.labels)
-    if isinstance(wanted, CidrPeer):
-        return peer.outside and _within(wanted, peer)
-    return _is_entity(wanted, peer)
+def _is_port(one: PortMatch, port: int, protocol: int, named: Labels) -> bool:
+    if one.protocol not in (0, protocol):
+        return False
+    if isinstance(one, NamedPort):
+        return f"{port}/{PROTOCOL_NAMES.get(protocol)}" in named.values_of(f"port:{one.name}")
+    return one.first <= port <= one.last
 
 
 def _within(wanted: CidrPeer, peer: Subject) -> bool:
@@ -145,25 +277,5 @@ def _is_entity(entity: Entity, peer: Subject) -> bool:
         return peer.outside and peer.address is not None and peer.address.version == version
     if entity is Entity.WORLD:
         return peer.outside
-    return peer.reserved == entity.value and entity.value in RESERVED.values()
-
-
-def _nearest(
-    policies: Iterable[Policy], direction: Direction, peer: Subject, port: int, protocol: int
-) -> Nearest | None:
-    """The allow rule with the fewest things wrong."""
-    best: tuple[int, Nearest] | None = None
-    for rule in _rules(policies, direction):
-        if rule.deny:
-            continue
-        wrong = list(_differences(rule, peer, port, protocol))
-        if wrong and (best is None or len(wrong) < best[0]):
-            best = (len(wrong), Nearest(rule, " and ".join(wrong)))
-    return best[1] if best else None
-
-
-def _differences(rule: Rule, peer: Subject, port: int, protocol: int) -> Iterator[str]:
-    if not _peer_fits(rule, peer):
-        yield f"the peer is {peer}"
-    if not _port_fits(rule, port, protocol):
-        yield f"the port is {port}/{PROTOCOL_NAMES.get(protocol, protocol)}"
+    name: str = entity.value
+    return peer.reserved == name

@@ -1,325 +1,174 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy (cilium.io/v2) to policies.
-
-What is not enforced yet is refused by name: a rule that is read is a rule that holds.
-"""
+"""Manifests of every kind to policies, and to what is known of the cluster around them."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from pycilium.errors import SpecError
-from pycilium.model.policy import (
-    PROTOCOLS,
-    CidrPeer,
-    Direction,
-    Entity,
-    Network,
-    Peer,
-    Policy,
-    PortRange,
-    Rule,
-    RuleRef,
-    expand,
-    parse_entity,
-    parse_network,
-)
-from pycilium.model.selector import Operator, Requirement, Selector
+from pycilium.model.policy import Policy
+from pycilium.policy.cluster import Cluster
 from pycilium.policy.documents import Node, read_documents
+from pycilium.policy.kinds import calico, cilium, kubernetes
+from pycilium.policy.kinds.cluster import CONTEXT_KINDS, read_context
+from pycilium.policy.kinds.fields import Context
 
-_KINDS = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
-_SPEC = (
-    "endpointSelector", "ingress", "ingressDeny", "egress", "egressDeny",
-    "enableDefaultDeny", "description", "labels",
-)  # fmt: skip
-_PEERS = {"Endpoints", "Entities", "CIDR", "CIDRSet"}
-_LATER = {
-    "toFQDNs", "toServices", "toGroups", "fromGroups", "toNodes", "fromNodes", "toRequires",
-    "fromRequires", "authentication", "nodeSelector", "log", "rules", "terminatingTLS",
-    "originatingTLS", "serverNames", "listener", "cidrGroupRef", "cidrGroupSelector",
-}  # fmt: skip
-_ICMP_TYPES = {
-    "IPv4": {
-        "EchoReply": 0, "DestinationUnreachable": 3, "Redirect": 5, "Echo": 8, "EchoRequest": 8,
-        "TimeExceeded": 11, "ParameterProblem": 12, "Timestamp": 13,
-    },
-    "IPv6": {
-        "DestinationUnreachable": 1, "PacketTooBig": 2, "TimeExceeded": 3, "ParameterProblem": 4,
-        "EchoRequest": 128, "EchoReply": 129,
-    },
-}  # fmt: skip
+Source = str | os.PathLike[str] | Mapping[str, Any]
+Reader = Callable[[Node, Context], Iterable[Policy]]
 
 
 @attrs.frozen
-class _Context:
-    """What a rule takes from the policy around it."""
+class _Kind:
+    read: Reader
+    versions: tuple[str, ...]
+    namespaced: bool
+    specs: bool = False
 
-    name: str
-    namespace: str | None
+
+_CALICO = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
+_KINDS: dict[tuple[str, str], _Kind] = {}
+for _name, _kind in (
+    ("CiliumNetworkPolicy", _Kind(cilium.policy, ("cilium.io/v2",), True, True)),
+    ("CiliumClusterwideNetworkPolicy", _Kind(cilium.policy, ("cilium.io/v2",), False, True)),
+    ("NetworkPolicy", _Kind(kubernetes.network_policy, ("networking.k8s.io/v1",), True)),
+    (
+        "ClusterNetworkPolicy",
+        _Kind(kubernetes.cluster_network_policy, ("policy.networking.k8s.io/v1alpha2",), False),
+    ),
+    ("NetworkPolicy", _Kind(calico.policy, _CALICO, True)),
+    ("GlobalNetworkPolicy", _Kind(calico.policy, _CALICO, False)),
+):
+    for _version in _kind.versions:
+        _KINDS[_version, _name] = _kind
 
 
-def load_manifests(source: str | os.PathLike[str]) -> list[Policy]:
-    """Policies of a file, of a directory's YAML and JSON files, or of a text.
+@attrs.frozen
+class Manifests:
+    """What was read: policies, what they speak of, and the documents that are wrong."""
+
+    policies: tuple[Policy, ...]
+    cluster: Cluster
+    errors: tuple[SpecError, ...] = ()
+
+
+def load_manifests(source: Source | Iterable[Source]) -> list[Policy]:
+    """Policies of a file, of a directory's YAML and JSON files, of a text, or of dicts.
 
     A text is told from a path by a line break or a brace. Raises SpecError with file:line.
     """
-    return [policy for node in _documents(source) for policy in _policies(node)]
+    return list(read_manifests(source).policies)
 
 
-def _documents(source: str | os.PathLike[str]) -> Iterator[Node]:
-    text = os.fspath(source)
+def read_manifests(source: Source | Iterable[Source], *, go_on: bool = False) -> Manifests:
+    """Everything that manifests say. go_on: collect errors in place of raising the first."""
+    found: list[Policy] = []
+    cluster = Cluster()
+    errors: list[SpecError] = []
+    for document in _documents(source, errors if go_on else None):
+        try:
+            policies, cluster = _read(document, cluster)
+        except SpecError as error:
+            if not go_on:
+                raise
+            errors.append(error)
+            continue
+        found += policies
+    return Manifests(tuple(found), cluster, tuple(errors))
+
+
+def _read(document: Node, cluster: Cluster) -> tuple[list[Policy], Cluster]:
+    top = document.mapping()
+    kind = top.get("kind", document)
+    if kind.value == "List" and "items" in top:
+        policies: list[Policy] = []
+        for one in top["items"].items():
+            more, cluster = _read(one, cluster)
+            policies += more
+        return policies, cluster
+    if kind.value in CONTEXT_KINDS:
+        return [], read_context(document, cluster)
+    return list(_policies(document, top)), cluster
+
+
+def _policies(document: Node, top: dict[str, Node]) -> Iterator[Policy]:
+    known = _kind_of(document, top)
+    top = document.mapping("apiVersion", "kind", "metadata", "spec", "specs", "status")
+    context = _context(document, top, known)
+    specs = [top["spec"]] if "spec" in top else []
+    if "specs" in top:
+        if not known.specs:
+            raise top["specs"].error("a spec", "specs")
+        specs += top["specs"].items()
+    if not specs:
+        raise document.error("a spec", "no spec")
+    for spec in specs:
+        yield from known.read(spec, context)
+
+
+def _kind_of(document: Node, top: dict[str, Node]) -> _Kind:
+    names = list(dict.fromkeys(name for _, name in _KINDS))
+    if "kind" not in top:
+        raise document.error(f"a kind: one of {', '.join(names)}", "no kind")
+    kind = top["kind"].one_of([*names, *CONTEXT_KINDS])
+    versions = [version for version, name in _KINDS if name == kind]
+    if "apiVersion" not in top:
+        return _KINDS[versions[0], kind]
+    return _KINDS[top["apiVersion"].one_of(versions), kind]
+
+
+def _context(document: Node, top: dict[str, Node], known: _Kind) -> Context:
+    metadata = top["metadata"].mapping() if "metadata" in top else {}
+    name = metadata["name"].text() if "name" in metadata else "unnamed"
+    namespace = metadata["namespace"].text() if "namespace" in metadata else "default"
+    return Context(name, namespace if known.namespaced else None, document.file)
+
+
+def _documents(source: Source | Iterable[Source], errors: list[SpecError] | None) -> Iterator[Node]:
+    for text, file in _texts(source):
+        try:
+            yield from read_documents(text, file)
+        except SpecError as error:
+            if errors is None:
+                raise
+            errors.append(error)
+
+
+def _texts(source: Source | Iterable[Source]) -> Iterator[tuple[str, str]]:
+    if isinstance(source, Mapping):
+        yield _json(source), "<dict>"
+    elif isinstance(source, (str, os.PathLike)):
+        yield from _of_path(os.fspath(source))
+    else:
+        for one in source:
+            yield from _texts(one)
+
+
+def _json(source: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(source, indent=1)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError("manifest", type(source).__name__, f"plain data ({error})") from None
+
+
+def _of_path(text: str) -> Iterator[tuple[str, str]]:
     if "\n" in text or text.lstrip().startswith("{"):
-        yield from read_documents(text, "<text>")
+        yield text, "<text>"
         return
     path = Path(text)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
+        found = sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml", ".json"))
     elif path.is_file():
         found = [path]
     else:
         raise SpecError("manifest", text, "an existing file or directory, or YAML text")
     for one in found:
-        yield from read_documents(one.read_text(), str(one))
-
-
-def _policies(document: Node) -> Iterator[Policy]:
-    top = document.mapping("apiVersion", "kind", "metadata", "spec", "specs", "status")
-    kind = top.get("kind", document)
-    if kind.value not in _KINDS:
-        raise kind.error(f"one of {', '.join(_KINDS)}", kind.plain() if "kind" in top else None)
-    metadata = top.get("metadata", document).mapping()
-    name = metadata["name"].text() if "name" in metadata else "unnamed"
-    namespace = None
-    if kind.value == _KINDS[0]:
-        namespace = metadata["namespace"].text() if "namespace" in metadata else "default"
-    specs = [top["spec"]] if "spec" in top else []
-    specs += top["specs"].items() if "specs" in top else []
-    if not specs:
-        raise document.error("a spec or specs", "neither")
-    for spec in specs:
-        yield _policy(spec, _Context(name, namespace))
-
-
-def _policy(spec: Node, context: _Context) -> Policy:
-    fields = _known(spec, _SPEC)
-    if "endpointSelector" not in fields:
-        raise spec.error("an endpointSelector", "no endpointSelector")
-    subject = _selector(fields["endpointSelector"])
-    if context.namespace is not None:
-        subject = subject.within(context.namespace)
-    rules: list[Rule] = []
-    for section, direction, deny in (
-        ("ingress", Direction.INGRESS, False),
-        ("ingressDeny", Direction.INGRESS, True),
-        ("egress", Direction.EGRESS, False),
-        ("egressDeny", Direction.EGRESS, True),
-    ):
-        for node in fields[section].items() if section in fields else ():
-            rules += _rule(
-                node,
-                direction,
-                deny,
-                RuleRef(context.name, node.file, node.line, len(rules)),
-                context,
-            )
-    ingress, egress = _default_deny(fields)
-    return Policy(
-        context.name,
-        subject,
-        tuple(rules),
-        context.namespace,
-        ingress,
-        egress,
-        spec.file,
-        spec.line,
-    )
-
-
-def _default_deny(fields: dict[str, Node]) -> tuple[bool, bool]:
-    """A section that is not empty turns it on, unless enableDefaultDeny says otherwise."""
-    sections = {
-        "ingress": bool(_length(fields, "ingress") + _length(fields, "ingressDeny")),
-        "egress": bool(_length(fields, "egress") + _length(fields, "egressDeny")),
-    }
-    if "enableDefaultDeny" in fields:
-        for key, node in fields["enableDefaultDeny"].mapping("ingress", "egress").items():
-            sections[key] = node.flag()
-    return sections["ingress"], sections["egress"]
-
-
-def _length(fields: dict[str, Node], section: str) -> int:
-    return len(fields[section].items()) if section in fields else 0
-
-
-def _rule(
-    node: Node, direction: Direction, deny: bool, ref: RuleRef, context: _Context
-) -> list[Rule]:
-    side = "from" if direction is Direction.INGRESS else "to"
-    allowed = [f"{side}{peer}" for peer in sorted(_PEERS)]
-    fields = _known(node, (*allowed, "toPorts", "icmps"))
-    named = [key for key in allowed if key in fields]
-    if len(named) > 1:
-        raise node.error("one kind of peer in a rule; write two rules", " and ".join(named))
-    peers = _peers(fields[named[0]], named[0][len(side) :], context) if named else None
-    if "toPorts" in fields and "icmps" in fields:
-        raise node.error("toPorts or icmps, not both", "toPorts and icmps")
-    ports = _to_ports(fields["toPorts"]) if "toPorts" in fields else None
-    if "icmps" in fields:
-        ports = _icmps(fields["icmps"])
-    if peers is None and ports is None:
-        return []  # a rule that says nothing allows nothing
-    return [Rule(direction, peers, ports, deny, ref)]
-
-
-def _peers(node: Node, kind: str, context: _Context) -> tuple[Peer, ...]:
-    if kind == "Endpoints":
-        return tuple(_peer_selector(one, context) for one in node.items())
-    if kind == "Entities":
-        return tuple(_entity(one) for one in node.items())
-    if kind == "CIDR":
-        return tuple(CidrPeer(_network(one)) for one in node.items())
-    return tuple(_cidr_set(one) for one in node.items())
-
-
-def _entity(node: Node) -> Entity:
-    try:
-        return parse_entity(node.value)
-    except SpecError as error:
-        raise node.error(error.allowed) from None
-
-
-def _network(node: Node) -> Network:
-    try:
-        return parse_network(node.text())
-    except SpecError as error:
-        raise node.error(error.allowed) from None
-
-
-def _cidr_set(node: Node) -> CidrPeer:
-    fields = _known(node, ("cidr", "except"))
-    if "cidr" not in fields:
-        raise node.error("a cidr", "no cidr")
-    network = _network(fields["cidr"])
-    holes = tuple(_network(one) for one in fields["except"].items()) if "except" in fields else ()
-    for hole, one in zip(holes, fields["except"].items() if holes else (), strict=True):
-        if not _is_part(hole, network):
-            raise one.error(f"a part of {network}")
-    return CidrPeer(network, holes)
-
-
-def _is_part(hole: Network, network: Network) -> bool:
-    if hole.version != network.version or hole.prefixlen < network.prefixlen:
-        return False
-    return hole.supernet(new_prefix=network.prefixlen) == network
-
-
-def _peer_selector(node: Node, context: _Context) -> Selector:
-    """In a namespaced policy, peers are of that namespace unless the selector names others."""
-    selector = _selector(node)
-    if context.namespace is not None and not selector.names_namespace:
-        return selector.within(context.namespace)
-    return selector
-
-
-def _selector(node: Node) -> Selector:
-    fields = node.mapping("matchLabels", "matchExpressions")
-    labels = fields["matchLabels"].mapping() if "matchLabels" in fields else {}
-    requirements = [
-        Requirement(_key(key), Operator.IN, (value.text(),)) for key, value in labels.items()
-    ]
-    if "matchExpressions" in fields:
-        requirements += [_expression(one) for one in fields["matchExpressions"].items()]
-    return Selector(tuple(requirements))
-
-
-def _key(key: str) -> str:
-    """ "any:app" is "app"."""
-    return key.removeprefix("any:")
-
-
-def _expression(node: Node) -> Requirement:
-    fields = node.mapping("key", "operator", "values")
-    for needed in ("key", "operator"):
-        if needed not in fields:
-            raise node.error(f"a {needed}", f"no {needed}")
-    names = [operator.value for operator in Operator]
-    operator = fields["operator"]
-    if operator.value not in names:
-        raise operator.error(f"one of {', '.join(names)}")
-    values = tuple(one.text() for one in fields["values"].items()) if "values" in fields else ()
-    try:
-        return Requirement(_key(fields["key"].text()), Operator(operator.value), values)
-    except SpecError as error:
-        raise node.error(error.allowed, list(values)) from None
-
-
-def _to_ports(node: Node) -> tuple[PortRange, ...]:
-    found: list[PortRange] = []
-    for one in node.items():
-        fields = _known(one, ("ports",))
-        ports = fields["ports"].items() if "ports" in fields else []
-        if not ports:
-            return (PortRange(0),)
-        for port in ports:
-            found += _port(port)
-    return tuple(found)
-
-
-def _port(node: Node) -> list[PortRange]:
-    fields = _known(node, ("port", "endPort", "protocol"))
-    protocol_node = fields.get("protocol")
-    name = str(protocol_node.value).lower() if protocol_node else "any"
-    if name not in PROTOCOLS:
-        raise (protocol_node or node).error(f"one of {', '.join(PROTOCOLS).upper()}")
-    if "port" not in fields:
-        raise node.error("a port", "no port")
-    port = fields["port"]
-    text = str(port.value)
-    if not text.isdigit() or isinstance(port.value, bool):
-        raise port.error("a number from 0 to 65535 (named ports are not supported yet)")
-    first = int(text)
-    last = fields["endPort"].value if "endPort" in fields else first
-    if first == 0 and "endPort" not in fields:
-        last = 65535
-    if not isinstance(last, int) or not first <= last <= 65535:
-        raise fields.get("endPort", port).error(f"a number from {first} to 65535")
-    return list(expand(PROTOCOLS[name], first, last))
-
-
-def _icmps(node: Node) -> tuple[PortRange, ...]:
-    found: list[PortRange] = []
-    for one in node.items():
-        found += [_icmp(field) for field in _known(one, ("fields",)).get("fields", one).items()]
-    return tuple(found)
-
-
-def _icmp(node: Node) -> PortRange:
-    fields = node.mapping("family", "type")
-    family = fields["family"].value if "family" in fields else "IPv4"
-    if family not in _ICMP_TYPES:
-        raise fields["family"].error("IPv4 or IPv6")
-    if "type" not in fields:
-        raise node.error("a type", "no type")
-    number = _ICMP_TYPES[family].get(str(fields["type"].value), fields["type"].value)
-    if isinstance(number, str) and number.isdigit():
-        number = int(number)
-    if not isinstance(number, int) or not 0 <= number <= 255:
-        raise fields["type"].error(f"0 to 255 or one of {', '.join(_ICMP_TYPES[family])}")
-    return PortRange(1 if family == "IPv4" else 58, number, number)
-
-
-def _known(node: Node, keys: tuple[str, ...]) -> dict[str, Node]:
-    """The fields, with those that come later refused in words of their own."""
-    for key, value in node.mapping().items():
-        if key in _LATER:
-            raise SpecError(
-                value.path,
-                key,
-                "a feature that pycilium enforces; this one is not supported yet",
-                origin=value.origin,
-            )
-    return node.mapping(*keys)
+        try:
+            yield one.read_text(), str(one)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError("manifest", str(one), f"a readable text file ({error})") from None

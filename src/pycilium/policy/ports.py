@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pycilium.model.policy import PortRange, RuleRef
+from pycilium.model.policy import RuleRef
+from pycilium.model.port import PortRange
 
 Colour = tuple[int, RuleRef]
 Segment = tuple[int, int, Colour | None]
@@ -17,8 +18,7 @@ _BITS = 16
 class PortMap:
     """What happens to every protocol and port; what is painted first stays."""
 
-    def __init__(self, base: Colour | None) -> None:
-        self._base = base
+    def __init__(self) -> None:
         self._any: Colour | None = None
         self._protocols: dict[int, list[Segment]] = {}
 
@@ -28,13 +28,24 @@ class PortMap:
             if one.protocol:
                 self._paint(one, colour)
             else:
-                self._paint_everything(colour)
+                self.fill(colour)
 
-    def _paint_everything(self, colour: Colour) -> None:
+    def fill(self, colour: Colour) -> None:
+        """Colour everything where nothing is yet."""
         for protocol in self._protocols:
             self._paint(PortRange(protocol), colour)
         if self._any is None:
             self._any = colour
+
+    def clear(self, verdict: int) -> None:
+        """Take one verdict's colours away: there, others may paint again."""
+        if self._any is not None and self._any[0] == verdict:
+            self._any = None
+        for protocol, segments in self._protocols.items():
+            self._protocols[protocol] = [
+                (lo, hi, None if colour is not None and colour[0] == verdict else colour)
+                for lo, hi, colour in segments
+            ]
 
     def _paint(self, one: PortRange, colour: Colour) -> None:
         old = self._protocols.get(one.protocol)
@@ -42,29 +53,22 @@ class PortMap:
             old = [(0, _ALL, self._any)]
         self._protocols[one.protocol] = list(_fill(old, one.first, one.last, colour))
 
-    @property
-    def _rest(self) -> Colour | None:
-        """Of protocols that nobody names."""
-        return self._any or self._base
+    def prefixes(self, *, without: int | None = None) -> Iterator[Prefix]:
+        """Protocol, port, bits beyond identity and direction, colour: the fewest of them.
 
-    def _segments(self, protocol: int) -> list[Segment]:
-        return list(
-            _join((lo, hi, colour or self._base) for lo, hi, colour in self._protocols[protocol])
-        )
-
-    def prefixes(self) -> Iterator[Prefix]:
-        """Protocol, port, bits beyond identity and direction, colour: the fewest of them."""
-        if self._rest is not None:
-            yield 0, 0, 0, self._rest
+        without: a verdict that is said by having no entry.
+        """
+        rest = _seen(self._any, without)
+        if rest is not None:
+            yield 0, 0, 0, rest
         for protocol in sorted(self._protocols):
-            tree = _Tree(self._segments(protocol))
-            for port, bits, colour in tree.cover(self._rest):
+            segments = ((lo, hi, _seen(c, without)) for lo, hi, c in self._protocols[protocol])
+            for port, bits, colour in _Tree(list(_join(segments))).cover(rest):
                 yield protocol, port, 8 + bits, colour
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PortMap) and list(self.prefixes()) == list(other.prefixes())
 
-    __hash__ = None  # type: ignore[assignment]
+def _seen(colour: Colour | None, without: int | None) -> Colour | None:
+    return None if colour is not None and colour[0] == without else colour
 
 
 def _fill(segments: list[Segment], first: int, last: int, colour: Colour) -> Iterator[Segment]:

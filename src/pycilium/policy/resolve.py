@@ -4,34 +4,38 @@
 The kernel asks for (peer's identity, direction, protocol, port) by longest prefix, and on a
 miss for identity 0, anybody. The first hit is final, so an identity that has entries of its
 own has in them everything that is said of anybody as well.
+
+Tiers are painted one after the other on a map of protocols and ports: what is painted first
+stays. A rule that passes keeps its place only until its tier ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-from pycilium.model.identity import HOST, RESERVED
-from pycilium.model.labels import Label, Labels
+from pycilium.model.labels import Labels
+from pycilium.model.peer import Entity
 from pycilium.model.policy import (
     DEFAULT_ALLOW,
+    DEFAULT_DENY,
     HOST_ALLOW,
-    CidrPeer,
+    Action,
     Direction,
-    Entity,
-    Peer,
     Policy,
     Rule,
     RuleRef,
 )
-from pycilium.model.selector import Selector
-from pycilium.policy.ports import Colour, PortMap
+from pycilium.model.port import WITH_PORTS, NamedPort, PortRange
+from pycilium.policy.ports import PortMap, Prefix
+from pycilium.policy.universe import Universe
 
-ALLOW, DENY = 1, 2
+NONE, ALLOW, DENY, REDIRECT = range(4)
+_PASS = -1
 IDENTITY_BITS, PROTOCOL_BITS = 40, 48
-_NODES = {"host", "remote-node", "kube-apiserver"}
-_CLUSTER = _NODES | {"health", "init", "ingress", "unmanaged"}
+_RANK = {Action.DENY: 0, Action.ALLOW: 1, Action.PASS: 3}
 
 
 @attrs.frozen(order=True)
@@ -47,10 +51,18 @@ class PolicyEntry:
     rule: RuleRef = attrs.field(order=False)
 
 
+@attrs.frozen
+class _Tier:
+    """The rules of one tier in the order in which they decide, and whether it ends in a deny."""
+
+    rules: tuple[Rule, ...]
+    closed: bool
+
+
 def resolve(
     policies: Iterable[Policy],
     subject: Labels,
-    identities: Mapping[int, Labels],
+    identities: Mapping[int, Labels] | Universe,
     *,
     allow_host: bool = True,
 ) -> tuple[PolicyEntry, ...]:
@@ -59,90 +71,142 @@ def resolve(
     identities: every identity that a peer can have, by number. allow_host: the host may
     reach its endpoints unless a rule denies it, as Kubernetes wants it.
     """
-    selecting = [policy for policy in policies if policy.subject.matches(subject)]
-    entries: list[PolicyEntry] = []
-    for direction in Direction:
-        entries += _resolve_direction(selecting, direction, identities, allow_host)
-    return tuple(entries)
+    universe = identities if isinstance(identities, Universe) else Universe(identities)
+    selecting = [p for p in policies if not p.nodes and p.subject.matches(subject)]
+    return tuple(
+        entry
+        for direction in Direction
+        for entry in _Side(direction, selecting, subject, universe, allow_host).entries()
+    )
 
 
-def _resolve_direction(
-    policies: Sequence[Policy],
-    direction: Direction,
-    identities: Mapping[int, Labels],
-    allow_host: bool,
-) -> list[PolicyEntry]:
-    rules = [rule for policy in policies for rule in policy.rules if rule.direction is direction]
-    anybody = [rule for rule in rules if _means_anybody(rule)]
-    base = None
-    if not any(policy.denies_by_default(direction) for policy in policies):
-        base = (ALLOW, DEFAULT_ALLOW)
-    wildcard = _port_map(anybody, base)
-    entries = _entries(direction, 0, wildcard)
-    for number, labels in identities.items():
-        host = allow_host and number == HOST and direction is Direction.INGRESS
-        own = [rule for rule in rules if _means_anybody(rule) or _matches(rule, number, labels)]
-        if len(own) == len(anybody) and not host:
-            continue
-        exact = _port_map(own, (ALLOW, HOST_ALLOW) if host and base is None else base)
-        if exact != wildcard:
-            entries += _entries(direction, number, exact)
-    return entries
+class _Side:
+    """One direction of one policy set."""
+
+    def __init__(
+        self,
+        direction: Direction,
+        policies: Sequence[Policy],
+        subject: Labels,
+        universe: Universe,
+        allow_host: bool,
+    ) -> None:
+        self._direction = direction
+        self._subject = subject
+        self._universe = universe
+        self._tiers = list(_tiers(policies, direction))
+        self._rules = [rule for tier in self._tiers for rule in tier.rules]
+        self._host = allow_host and direction is Direction.INGRESS
+        self._anybody = frozenset(i for i, r in enumerate(self._rules) if _means_anybody(r))
+        self._known: dict[object, list[Prefix]] = {}
+
+    def entries(self) -> Iterator[PolicyEntry]:
+        """The wildcard's first, then those of every identity that it is not enough for."""
+        wildcard = self._prefixes(self._anybody, False, Labels(), None)
+        yield from self._of(0, wildcard)
+        for number, rules in self._own().items():
+            host = self._host and number in self._universe.members(Entity.HOST)
+            prefixes = self._prefixes(rules, host, self._universe.labels(number), wildcard)
+            if prefixes != wildcard:
+                yield from self._of(number, prefixes)
+
+    def _own(self) -> dict[int, frozenset[int]]:
+        """Identities that other rules speak of than those for anybody, with all their rules."""
+        matching: dict[int, set[int]] = defaultdict(set)
+        for index, rule in enumerate(self._rules):
+            if index not in self._anybody:
+                for peer in rule.peers or ():
+                    for number in self._universe.members(peer):
+                        matching[number].add(index)
+        if self._direction is Direction.EGRESS and any(map(_names_ports, self._rules)):
+            for number in self._universe.with_named_ports():
+                matching[number] |= set()
+        for number in self._universe.members(Entity.HOST) if self._host else ():
+            matching[number] |= set()
+        return {number: self._anybody | rules for number, rules in matching.items()}
+
+    def _prefixes(
+        self, rules: frozenset[int], host: bool, peer: Labels, wildcard: list[Prefix] | None
+    ) -> list[Prefix]:
+        """A miss says "no rule" too; but what an identity misses, the wildcard answers."""
+        named = self._subject if self._direction is Direction.INGRESS else peer
+        ports = tuple(label for label in named if label.source == "port")
+        key = (rules, host, ports, wildcard is None)
+        found = self._known.get(key)
+        if found is None:
+            painted = self._paint(rules, host, named)
+            found = list(painted.prefixes(without=None if wildcard else NONE))
+            self._known[key] = found
+        return found
+
+    def _paint(self, rules: frozenset[int], host: bool, named: Labels) -> PortMap:
+        painted, start = PortMap(), 0
+        for tier in self._tiers:
+            for index, rule in enumerate(tier.rules, start):
+                if index in rules:
+                    painted.paint(_ports(rule, named), _colour(rule))
+            start += len(tier.rules)
+            if tier.closed:
+                painted.fill((ALLOW, HOST_ALLOW) if host else (NONE, DEFAULT_DENY))
+            painted.clear(_PASS)
+        painted.fill((ALLOW, DEFAULT_ALLOW))
+        return painted
+
+    def _of(self, identity: int, prefixes: Iterable[Prefix]) -> Iterator[PolicyEntry]:
+        for protocol, port, bits, (verdict, rule) in prefixes:
+            yield PolicyEntry(
+                int(self._direction), identity, protocol, port, IDENTITY_BITS + bits, verdict, rule
+            )
+
+
+def _tiers(policies: Sequence[Policy], direction: Direction) -> Iterator[_Tier]:
+    for tier in sorted({policy.tier for policy in policies}):
+        mine = [policy for policy in policies if policy.tier == tier]
+        placed = [
+            ((policy.priority, rule.order, _rank(rule)), rule)
+            for policy in mine
+            for rule in policy.rules
+            if rule.direction is direction
+        ]
+        placed.sort(key=lambda pair: pair[0])
+        closed = any(policy.denies_by_default(direction) for policy in mine)
+        yield _Tier(tuple(rule for _, rule in placed), closed)
+
+
+def _rank(rule: Rule) -> int:
+    """Of rules in one place: deny, allow, allow with a proxy, pass."""
+    return _RANK[rule.action] + (rule.action is Action.ALLOW and rule.l7 is not None)
 
 
 def _means_anybody(rule: Rule) -> bool:
     return rule.peers is None or Entity.ALL in rule.peers
 
 
-def _port_map(rules: Iterable[Rule], base: Colour | None) -> PortMap:
-    """Deny before allow, and of equals the first."""
-    painted = PortMap(base)
-    for deny in (True, False):
-        for rule in rules:
-            if rule.deny is deny:
-                painted.paint(rule.ports, (DENY if deny else ALLOW, rule.ref))
-    return painted
+def _names_ports(rule: Rule) -> bool:
+    return any(isinstance(one, NamedPort) for one in rule.ports or ())
 
 
-def _entries(direction: Direction, identity: int, ports: PortMap) -> list[PolicyEntry]:
-    return [
-        PolicyEntry(int(direction), identity, protocol, port, IDENTITY_BITS + bits, *colour)
-        for protocol, port, bits, colour in ports.prefixes()
-    ]
+def _colour(rule: Rule) -> tuple[int, RuleRef]:
+    if rule.action is Action.PASS:
+        return _PASS, rule.ref
+    if rule.action is Action.DENY:
+        return DENY, rule.ref
+    return REDIRECT if rule.l7 else ALLOW, rule.ref
 
 
-def _matches(rule: Rule, number: int, labels: Labels) -> bool:
-    return any(_peer_matches(peer, number, labels) for peer in rule.peers or ())
+def _ports(rule: Rule, named: Labels) -> tuple[PortRange, ...] | None:
+    """The rule's ports in numbers, names looked up where the destination says them."""
+    if rule.ports is None:
+        return None
+    found: list[PortRange] = []
+    for one in rule.ports:
+        found += [one] if isinstance(one, PortRange) else _look_up(one, named)
+    return tuple(found)
 
 
-def _peer_matches(peer: Peer, number: int, labels: Labels) -> bool:
-    if isinstance(peer, Selector):
-        return number not in RESERVED and not _is_world(labels) and peer.matches(labels)
-    if isinstance(peer, Entity):
-        return _entity_matches(peer, number, labels)
-    return _cidr_matches(peer, labels)
-
-
-def _is_world(labels: Labels) -> bool:
-    return Label("reserved", "world") in labels
-
-
-def _entity_matches(entity: Entity, number: int, labels: Labels) -> bool:
-    if entity is Entity.WORLD:
-        return _is_world(labels)
-    if entity is Entity.WORLD_IPV4:
-        return Label("cidr", "0.0.0.0/0") in labels
-    if entity is Entity.WORLD_IPV6:
-        return Label("cidr", "::/0") in labels
-    if entity is Entity.CLUSTER:
-        return RESERVED.get(number, "") in _CLUSTER or (
-            number not in RESERVED and not _is_world(labels)
-        )
-    name: str = entity.value
-    return RESERVED.get(number) == name
-
-
-def _cidr_matches(peer: CidrPeer, labels: Labels) -> bool:
-    if Label("cidr", str(peer.network)) not in labels:
-        return False
-    return not any(Label("cidr", str(hole)) in labels for hole in peer.excepts)
+def _look_up(wanted: NamedPort, named: Labels) -> Iterator[PortRange]:
+    protocols = {"tcp": 6, "udp": 17, "sctp": 132}
+    for value in named.values_of(f"port:{wanted.name}"):
+        number, _, protocol = value.partition("/")
+        if wanted.protocol in (0, protocols[protocol]) and protocols[protocol] in WITH_PORTS:
+            yield PortRange(protocols[protocol], int(number), int(number))

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which identities a peer of a rule means: found once, kept up to date as identities change."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from pycilium.model.labels import Label, Labels, split_key
+from pycilium.model.peer import CidrPeer, Entity, NodePeer, RulePeer
+from pycilium.model.selector import Operator, Selector
+
+_NODES = frozenset({"host", "remote-node", "kube-apiserver"})
+_CLUSTER = _NODES | {"health", "init", "ingress", "unmanaged"}
+
+
+class Universe:
+    """Identities by number, and for every peer that was asked for, the numbers it means."""
+
+    def __init__(self, identities: Mapping[int, Labels]) -> None:
+        self._labels: dict[int, Labels] = {}
+        self._by_key: dict[str, set[int]] = defaultdict(set)
+        self._by_value: dict[tuple[str, str], set[int]] = defaultdict(set)
+        self._members: dict[RulePeer, set[int]] = {}
+        for number, labels in identities.items():
+            self._index(number, labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def labels(self, number: int) -> Labels:
+        """Of an identity that is known."""
+        return self._labels[number]
+
+    def update(self, identities: Mapping[int, Labels]) -> None:
+        """Make these the identities; only what came, went or changed is looked at."""
+        for number in [n for n in self._labels if identities.get(n) != self._labels[n]]:
+            self._forget(number)
+        for number, labels in identities.items():
+            if number not in self._labels:
+                self._index(number, labels)
+                for peer, members in self._members.items():
+                    if peer_matches(peer, labels):
+                        members.add(number)
+
+    def members(self, peer: RulePeer) -> set[int]:
+        """The identities that a peer means."""
+        found = self._members.get(peer)
+        if found is None:
+            candidates = self._candidates(peer)
+            found = {n for n in candidates if peer_matches(peer, self._labels[n])}
+            self._members[peer] = found
+        return found
+
+    def retain(self, peers: Iterable[RulePeer]) -> None:
+        """Forget what was found for other peers."""
+        wanted = set(peers)
+        self._members = {peer: found for peer, found in self._members.items() if peer in wanted}
+
+    def with_named_ports(self) -> set[int]:
+        """Identities that name a port."""
+        return self._by_key["port:"]
+
+    def _candidates(self, peer: RulePeer) -> Iterable[int]:
+        """A superset, from the requirement that leaves the fewest."""
+        if isinstance(peer, CidrPeer):
+            return self._by_key.get(f"cidr:{peer.network}", ())
+        best: Iterable[int] = self._labels
+        size = len(self._labels)
+        for one in peer.requirements if isinstance(peer, Selector) else ():
+            if one.operator is not Operator.IN:
+                continue
+            key = split_key(one.key)[1]
+            found = [self._by_value.get((key, value), set()) for value in one.values]
+            if sum(map(len, found)) < size:
+                best, size = set().union(*found), sum(map(len, found))
+        return best
+
+    def _index(self, number: int, labels: Labels) -> None:
+        self._labels[number] = labels
+        for key in _keys(labels):
+            self._by_key[key].add(number)
+        for label in labels:
+            self._by_value[label.key, label.value].add(number)
+
+    def _forget(self, number: int) -> None:
+        labels = self._labels.pop(number)
+        for key in _keys(labels):
+            self._by_key[key].discard(number)
+        for label in labels:
+            self._by_value[label.key, label.value].discard(number)
+        for members in self._members.values():
+            members.discard(number)
+
+
+def _keys(labels: Labels) -> set[str]:
+    """What identities are found by, besides values."""
+    found = {f"cidr:{label.key}" for label in labels if label.source == "cidr"}
+    if any(label.source == "port" for label in labels):
+        found.add("port:")
+    return found
+
+
+def peer_matches(peer: RulePeer, labels: Labels) -> bool:
+    """Whether a peer means an identity with these labels."""
+    reserved = next((label.key for label in labels if label.source == "reserved"), None)
+    if isinstance(peer, Selector):
+        return reserved is None and peer.matches(labels)
+    if isinstance(peer, Entity):
+        return _entity_matches(peer, reserved, labels)
+    if isinstance(peer, CidrPeer):
+        return _cidr_matches(peer, labels)
+    if isinstance(peer, NodePeer):
+        return reserved in _NODES and peer.selector.matches(labels)
+    return False  # a name that nothing was found for means nobody
+
+
+def _entity_matches(entity: Entity, reserved: str | None, labels: Labels) -> bool:
+    if entity is Entity.ALL:
+        return True
+    if entity is Entity.WORLD:
+        return reserved == "world"
+    if entity is Entity.WORLD_IPV4:
+        return Label("cidr", "0.0.0.0/0") in labels
+    if entity is Entity.WORLD_IPV6:
+        return Label("cidr", "::/0") in labels
+    if entity is Entity.CLUSTER:
+        return reserved is None or reserved in _CLUSTER
+    name: str = entity.value
+    return reserved == name
+
+
+def _cidr_matches(peer: CidrPeer, labels: Labels) -> bool:
+    if Label("cidr", str(peer.network)) not in labels:
+        return False
+    return not any(Label("cidr", str(hole)) in labels for hole in peer.excepts)
