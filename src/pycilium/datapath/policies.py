@@ -17,7 +17,7 @@ from pycilium.datapath import render, serial
 from pycilium.datapath.sets import PolicySets
 from pycilium.errors import SpecError
 from pycilium.model import Delta, Identity, Policy
-from pycilium.policy import named_prefixes, resolve
+from pycilium.policy import Universe, named_prefixes, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -53,6 +53,7 @@ class Policies:
         self._rules = rules
         self.sets = PolicySets(core, rules)
         self.applied: tuple[Policy, ...] = ()
+        self._universe = Universe({})
         self._coming: tuple[Policy, ...] | None = None
         self._coming_sets: dict[int, Pairs] = {}
 
@@ -183,8 +184,10 @@ class Policies:
     ) -> dict[int, Pairs]:
         host = self._core.config.allow_host
         labels = self._identities.labels_of
+        self._universe.update(known)
+        self._universe.retain(p for one in policies for rule in one.rules for p in rule.peers or ())
         return {
-            one: self.sets.encode(resolve(policies, labels(one), known, allow_host=host))
+            one: self.sets.encode(resolve(policies, labels(one), self._universe, allow_host=host))
             for one in self.sets
         }
 

@@ -8,6 +8,7 @@ duplicate keys, aliases without end and depth without bottom are refused with a 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from pycilium.errors import SpecError
 MAX_BYTES = 8 << 20
 MAX_DEPTH = 64
 MAX_ALIASES = 64
+_BRACKETS = re.compile(r"[][{}]")
 
 
 @attrs.frozen
@@ -182,8 +184,21 @@ def _refuse_depth(text: str, file: str) -> None:
     """The parser composes recursively: flow brackets are counted before it sees them."""
     depth = 0
     for number, line in enumerate(text.splitlines(), 1):
-        depth += line.count("[") + line.count("{") - line.count("]") - line.count("}")
-        indent = (len(line) - len(line.lstrip(" -"))) // 1
-        if depth > MAX_DEPTH * 2 or indent > 4096:
+        deepest, depth = _flow_depth(line, depth)
+        indent = len(line) - len(line.lstrip(" -"))
+        if deepest > MAX_DEPTH * 2 or indent > 4096:
             allowed = f"at most {MAX_DEPTH} levels"
             raise SpecError("document", "nesting", allowed, origin=f"{file}:{number}")
+
+
+def _flow_depth(line: str, depth: int) -> tuple[int, int]:
+    """The deepest flow level of a line, and the one at its end."""
+    opened = line.count("[") + line.count("{")
+    end = depth + opened - line.count("]") - line.count("}")
+    if depth + opened <= MAX_DEPTH * 2:
+        return depth + opened, end
+    deepest = depth
+    for bracket in _BRACKETS.findall(line):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest, end

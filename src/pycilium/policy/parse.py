@@ -19,7 +19,16 @@ from pycilium.policy.kinds import calico, cilium, kubernetes
 from pycilium.policy.kinds.cluster import CONTEXT_KINDS, read_context
 from pycilium.policy.kinds.fields import Context
 
-Source = str | os.PathLike[str] | Mapping[str, Any]
+
+@attrs.frozen
+class Text:
+    """A text with the name that its errors and rules shall give."""
+
+    text: str
+    file: str
+
+
+Source = str | os.PathLike[str] | Mapping[str, Any] | Text
 Reader = Callable[[Node, Context], Iterable[Policy]]
 
 
@@ -140,7 +149,9 @@ def _documents(source: Source | Iterable[Source], errors: list[SpecError] | None
 
 
 def _texts(source: Source | Iterable[Source]) -> Iterator[tuple[str, str]]:
-    if isinstance(source, Mapping):
+    if isinstance(source, Text):
+        yield source.text, source.file
+    elif isinstance(source, Mapping):
         yield _json(source), "<dict>"
     elif isinstance(source, (str, os.PathLike)):
         yield from _of_path(os.fspath(source))

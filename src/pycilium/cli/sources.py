@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the command line finds policies: files, folders, standard input, git revisions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pycilium.errors import SpecError
+from pycilium.policy import PolicySet
+from pycilium.policy.cases import Suite
+from pycilium.policy.parse import Text
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def load(sources: Iterable[str], suite: Suite | None, *, cilium_cidr: bool = False) -> PolicySet:
+    """Policies of several sources as one set."""
+    texts = [text for source in sources for text in _texts(source)]
+    return PolicySet.from_manifests(
+        texts,
+        namespaces=suite.namespaces if suite else None,
+        cidr_matches_pods=not cilium_cidr,
+    )
+
+
+def _texts(source: str) -> list[str | Text]:
+    """A path, "-", or REVISION:PATH where no such path exists."""
+    if source == "-":
+        return [Text(sys.stdin.read(), "<stdin>")]
+    revision, colon, path = source.partition(":")
+    if colon and not Path(source).exists():
+        return _of_revision(revision, path or ".")
+    return [source]
+
+
+def _of_revision(revision: str, path: str) -> list[str | Text]:
+    if revision.startswith("-") or path.startswith("-"):
+        raise SpecError(
+            "revision", f"{revision}:{path}", "a revision and a path of this repository"
+        )
+    names = _git("ls-tree", "-r", "--name-only", "-z", revision, "--", path).split("\0")
+    found = [name for name in names if name.endswith(_SUFFIXES)]
+    if not found:
+        raise SpecError("revision", f"{revision}:{path}", "a revision that has YAML or JSON there")
+    return [Text(_git("show", f"{revision}:./{name}"), f"{revision}:{name}") for name in found]
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    except FileNotFoundError:
+        raise SpecError("revision", arguments[-1], "git to be installed") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["git failed"]
+        raise SpecError("revision", " ".join(arguments), f"what git knows ({lines[0]})")
+    return done.stdout
