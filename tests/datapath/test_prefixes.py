@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,34 @@ def test_host_is_told_from_the_world(dp: Datapath, outside: NetNS) -> None:
         assert not reaches(outside, "10.1.0.10", 80)
     assert dp.explain("host", web, "80/tcp").allowed
     assert not dp.explain(ALLOWED, web, "80/tcp").allowed
+
+
+def test_a_prefix_means_pods_only_where_it_is_asked_for(node: NetNS) -> None:
+    """Kubernetes' semantics by default, Cilium's by the option."""
+    policy = Policy.allow(to="app=db", from_="10.1.0.10/32")
+    for matches in (True, False):
+        with node.run(lambda on=matches: Datapath.open(cidr_matches_pods=on)) as dp:
+            web = dp.endpoints.create("10.1.0.10", labels={"app": "web"})
+            db = dp.endpoints.create("10.1.0.20", labels={"app": "db"})
+            dp.policies.apply(policy)
+            assert dp.explain(web, db, "80/tcp").allowed is matches
+            other = dp.endpoints.create("10.1.0.11", labels={"app": "web"})
+            assert not dp.explain(other, db, "80/tcp").allowed
+            web.set_labels({"app": "other"})
+            assert dp.explain(web, db, "80/tcp").allowed is matches
+            dp.policies.apply([])
+            assert dp.explain(other, db, "80/tcp").allowed
+
+
+def test_adopt_keeps_who_is_inside_a_prefix(node: NetNS, bpffs: Path) -> None:
+    with node.run(lambda: Datapath.open(pin="p", bpffs=bpffs)) as dp:
+        dp.endpoints.create("10.1.0.10", labels={"app": "web"}, name="web")
+        dp.endpoints.create("10.1.0.20", labels={"app": "db"}, name="db")
+        dp.policies.apply(Policy.allow(to="app=db", from_="10.1.0.10/32"))
+        before = [dp.object.maps["pcl_endpoints"][e.ifindex].ipv4_identity for e in dp.endpoints]
+    with node.run(lambda: Datapath.adopt("p", bpffs=bpffs)) as dp:
+        after = [dp.object.maps["pcl_endpoints"][e.ifindex].ipv4_identity for e in dp.endpoints]
+        assert after == before
+        assert dp.explain("web", dp.endpoints["db"], "80/tcp").allowed
+        dp.policies.apply([])
+        dp.destroy()

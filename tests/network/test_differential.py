@@ -29,8 +29,10 @@ PACKETS = 10_000
 RULE_SETS = 40
 APPS = ("web", "db", "api")
 OUTSIDE = ("10.9.9.9", "10.8.1.1", "192.0.2.7", "198.51.100.1", "fd09::9", "fd08::1", "2001:db8::1")
-PREFIXES = ("10.8.0.0/15", "10.8.0.0/16", "10.9.9.0/24", "192.0.2.0/24", "0.0.0.0/0", "fd08::/15",
-            "fd09::/16", "::/0")  # fmt: skip
+PREFIXES = (
+    "10.1.0.0/24", "10.1.0.2/32", "fd01::/16", "fd01::3/128", "10.8.0.0/15", "10.8.0.0/16",
+    "10.9.9.0/24", "192.0.2.0/24", "0.0.0.0/0", "fd08::/15", "fd09::/16", "::/0",
+)  # fmt: skip
 PORTS = (0, 1, 22, 79, 80, 81, 443, 1023, 1024, 8000, 8080, 65535)
 DROPS = 2
 
@@ -148,9 +150,10 @@ def _address(endpoint: Any, name: str, version: int) -> Any:
     return next(a for a in endpoint.addresses if a.version == version)
 
 
-def subject(arena: Arena, name: str) -> Subject:
+def subject(arena: Arena, name: str, other: str, family: int) -> Subject:
     if name in arena.ends:
-        return Subject(arena.ends[name].labels)
+        version = ip_address(other).version if other not in arena.ends else family
+        return Subject(arena.ends[name].labels, _address(arena.ends[name], name, version))
     return Subject(address=ip_address(name), reserved="world", enforced=False)
 
 
@@ -166,10 +169,11 @@ def test_kernel_and_evaluator_agree(node: NetNS) -> None:
             policies = generator.policies()
             dp.policies.apply(policies)
             results = node.run(_shoot, arena, generator, PACKETS // RULE_SETS, total)
-            for sent, passed in results:
+            for sent, passed, family in results:
                 expected = evaluate(
-                    policies, subject(arena, sent.source), subject(arena, sent.destination),
-                    sent.port, sent.protocol,
+                    policies, subject(arena, sent.source, sent.destination, family),
+                    subject(arena, sent.destination, sent.source, family),
+                    sent.port, sent.protocol, cidr_matches_pods=True,
                 )  # fmt: skip
                 allowed += passed
                 if passed != expected.allowed:
@@ -180,7 +184,9 @@ def test_kernel_and_evaluator_agree(node: NetNS) -> None:
     assert PACKETS * 0.15 < allowed < PACKETS * 0.85, f"one-sided: {allowed} of {total} allowed"
 
 
-def _shoot(arena: Arena, generator: Generator, count: int, start: int) -> list[tuple[Sent, bool]]:
+def _shoot(
+    arena: Arena, generator: Generator, count: int, start: int
+) -> list[tuple[Sent, bool, int]]:
     """A new source port each time, so that every packet is a connection of its own."""
     pick, results = generator.random, []
     for i in range(count):
@@ -190,8 +196,10 @@ def _shoot(arena: Arena, generator: Generator, count: int, start: int) -> list[t
         if source in APPS and pick.random() < 0.4:
             destination = pick.choice(OUTSIDE)
         program = "from_endpoint" if source in APPS else "to_endpoint"
-        sent = Sent(program, source, destination, pick.choice((6, 17)), pick.choice(PORTS))
-        results.append((sent, arena.verdict(arena.dp.object, sent, 10_000 + (start + i) % 50_000)))
+        sent = Sent(program, source, destination, pick.choice((6, 17, 132)), pick.choice(PORTS))
+        source_port = 10_000 + (start + i) % 50_000
+        passed = arena.verdict(arena.dp.object, sent, source_port)
+        results.append((sent, passed, arena._family(sent, source_port)))
     return results
 
 
@@ -205,7 +213,8 @@ def test_rules_are_named_by_the_kernel(node: NetNS) -> None:
             dp.policies.apply(policies)
             for port in (80, 8080):
                 explanation = dp.explain("web", arena.ends["db"], f"{port}/tcp")
-                verdict = evaluate(policies, subject(arena, "web"), subject(arena, "db"), port, 6)
+                ends = subject(arena, "web", "db", 4), subject(arena, "db", "web", 4)
+                verdict = evaluate(policies, *ends, port, 6, cidr_matches_pods=True)
                 assert explanation.allowed == verdict.allowed
                 if not verdict.allowed and verdict.rule != DEFAULT_DENY:
                     assert explanation.rule == verdict.rule

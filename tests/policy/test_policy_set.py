@@ -90,8 +90,13 @@ def test_lint_finds_l7_that_cannot_apply() -> None:
 
 @pytest.mark.parametrize(
     ("source", "destination", "port", "protocol"),
-    [(WEB, DB, 22, "TCP"), (OUT, DB, 5432, "TCP"), (OUT, DB, 8, "ICMP"), (Peer(entity="remote-node"), DB, 80, "TCP")],
-)  # fmt: skip
+    [
+        (WEB, DB, 22, "TCP"),
+        (OUT, DB, 5432, "TCP"),
+        (OUT, DB, 8, "ICMP"),
+        (Peer(entity="remote-node"), DB, 80, "TCP"),
+    ],
+)
 def test_a_suggestion_allows_what_it_is_for(
     source: Peer, destination: Peer, port: int, protocol: str
 ) -> None:

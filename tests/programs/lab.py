@@ -99,7 +99,8 @@ class Lab:
         self, ifindex: int, identity: int, slot: int, v4: str, v6: str, mac: str, gateway: str
     ) -> None:
         self.maps["pcl_endpoints"][ifindex] = {
-            "identity": identity,
+            "ipv4_identity": identity,
+            "ipv6_identity": identity,
             "policy_slot": slot,
             "peer_redirect": 1,
             "ipv4": int.from_bytes(packed(v4)[:4], "little"),

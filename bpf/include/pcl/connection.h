@@ -134,7 +134,7 @@ static __always_inline void pcl_resolve_side(struct pcl_ct_entry *entry, const i
 	entry->flags &= ~peer;
 	endpoint = pcl_endpoint_of(addr, family, &ifindex);
 	if (endpoint && !through_stack) {
-		pcl_local_side(side, ifindex, endpoint);
+		pcl_local_side(side, ifindex, endpoint, family);
 		entry->flags |= endpoint->peer_redirect ? peer : 0;
 	} else {
 		pcl_stack_side(side, endpoint, addr, family);
@@ -321,16 +321,18 @@ static __always_inline int pcl_open_service(struct pcl_packet *packet, const int
 }
 
 /* What an endpoint sends is its own, by the device that it came from and not by its address. */
-static __always_inline int pcl_resolve_sender(struct __sk_buff *skb, struct pcl_ct_entry *entry)
+static __always_inline int pcl_resolve_sender(struct __sk_buff *skb, struct pcl_ct_entry *entry,
+					      const int family)
 {
 	__u32 ifindex = skb->ifindex;
 	const struct pcl_endpoint *endpoint = bpf_map_lookup_elem(&pcl_endpoints, &ifindex);
 
 	if (!endpoint)
 		return PCL_DROP(PCL_DROP_ENDPOINT_UNKNOWN);
-	pcl_local_side(&entry->sides[0], ifindex, endpoint);
+	pcl_local_side(&entry->sides[0], ifindex, endpoint, family);
 	entry->flags |= endpoint->peer_redirect ? PCL_CT_PEER_OPENER : 0;
-	pcl_trace_step(PCL_STEP_SOURCE, endpoint->identity, endpoint->id, endpoint->policy_slot, 0);
+	pcl_trace_step(PCL_STEP_SOURCE, entry->sides[0].identity, endpoint->id,
+		       endpoint->policy_slot, 0);
 	return PCL_OK;
 }
 
@@ -344,7 +346,7 @@ static __always_inline int pcl_open_decide(struct __sk_buff *skb, struct pcl_pac
 	int result = PCL_OK;
 
 	if (hook == PCL_HOOK_RX)
-		result = pcl_resolve_sender(skb, entry);
+		result = pcl_resolve_sender(skb, entry, family);
 	else
 		pcl_resolve_side(entry, 0, &packet->tuple.src, family, true);
 	if (result)

@@ -50,13 +50,19 @@ static __always_inline __u32 pcl_identity_of(const union pcl_addr *addr, const i
 	return value ? value->identity : PCL_IDENTITY_WORLD;
 }
 
+static __always_inline __u32 pcl_endpoint_identity(const struct pcl_endpoint *endpoint,
+						   const int family)
+{
+	return family == 4 ? endpoint->ipv4_identity : endpoint->ipv6_identity;
+}
+
 static __always_inline void pcl_local_side(struct pcl_side *side, __u32 ifindex,
-					   const struct pcl_endpoint *endpoint)
+					   const struct pcl_endpoint *endpoint, const int family)
 {
 	side->ifindex = ifindex;
 	side->slot = endpoint->policy_slot;
 	side->epoch = pcl_epoch(side->slot);
-	side->identity = endpoint->identity;
+	side->identity = pcl_endpoint_identity(endpoint, family);
 	__builtin_memcpy(side->mac, endpoint->mac, 6);
 	__builtin_memcpy(side->host_mac, endpoint->host_mac, 6);
 }
@@ -69,7 +75,8 @@ static __always_inline void pcl_stack_side(struct pcl_side *side,
 	side->ifindex = 0;
 	side->slot = 0;
 	side->epoch = pcl_epoch(0);
-	side->identity = endpoint ? endpoint->identity : pcl_identity_of(addr, family);
+	side->identity =
+	    endpoint ? pcl_endpoint_identity(endpoint, family) : pcl_identity_of(addr, family);
 }
 
 /* Exact identity first: its entries already hold what the wildcard says of it. */

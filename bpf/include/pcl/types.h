@@ -87,7 +87,8 @@ union pcl_addr {
 
 /* An endpoint, by the ifindex of its device on the host's side. */
 struct pcl_endpoint {
-	__u32 identity;
+	__u32 ipv4_identity; /* prefixes that policies name may cover one of its addresses */
+	__u32 ipv6_identity;
 	__u32 policy_slot;   /* index into pcl_policies and pcl_epochs */
 	__u32 peer_redirect; /* 1: bpf_redirect_peer works (a veth into another netns) */
 	__be32 ipv4;	     /* 0: none */

@@ -51,6 +51,7 @@ class Config:
 
     events: EventLevel = attrs.field(default=EventLevel.VERDICTS)
     allow_host: bool = True
+    cidr_matches_pods: bool = True
     ipv4: bool = True
     ipv6: bool = True
     services: bool = True

@@ -62,6 +62,7 @@ class Datapath:
         sizes: Mapping[str, int] | None = None,
         events: EventLevel | str = EventLevel.VERDICTS,
         allow_host: bool = True,
+        cidr_matches_pods: bool = True,
         ipv4: bool = True,
         ipv6: bool = True,
         services: bool = True,
@@ -70,12 +71,20 @@ class Datapath:
 
         pin: a name under which everything survives this process, on the BPF file system
         `bpffs`. sizes: entries by map name, "pcl_policy_set" for one policy set. allow_host:
-        the node may reach its endpoints unless a rule denies it. Linux >= 6.1.
+        the node may reach its endpoints unless a rule denies it. cidr_matches_pods: prefixes in
+        rules also mean endpoints and nodes, as in Kubernetes; else only the world, as in Cilium.
+        Linux >= 6.1.
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
         """
-        flags = {"allow_host": allow_host, "ipv4": ipv4, "ipv6": ipv6, "services": services}
-        config = Config(events=EventLevel.of(events), **flags)
+        config = Config(
+            events=EventLevel.of(events),
+            allow_host=allow_host,
+            cidr_matches_pods=cidr_matches_pods,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            services=services,
+        )
         spec = ObjectSpec.bundled("endpoint")
         checked = check_sizes(spec, sizes)
         where = None if pin is None else pins.directory(pin, bpffs)
@@ -128,7 +137,7 @@ class Datapath:
                 pins.create(where)
             core = Core(node=node, spec=spec, loaded=loaded, config=config, pins=where, sizes=sizes)
             datapath = cls(core)
-            datapath.identities.refresh()
+            datapath.policies.read_node()
             if where is not None:
                 core.save()
                 pins.pin(loaded, where)

@@ -111,10 +111,9 @@ class Endpoint:
         self._attachments.update(node, loaded)
 
     def value(self) -> dict[str, Any]:
-        """struct pcl_endpoint."""
+        """struct pcl_endpoint, but for the identities of its addresses."""
         ipv4, ipv6 = self.address(4), self.address(6)
         return {
-            "identity": self.identity.number,
             "policy_slot": self.slot,
             "peer_redirect": int(self.device.peer_redirect),
             "ipv4": be32(ipv4),  # type: ignore[arg-type]

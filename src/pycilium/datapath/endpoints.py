@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.device import Device
     from pycilium.datapath.identities import Identities
     from pycilium.datapath.policies import Policies
+    from pycilium.model import Identity
 
 AddressLike = str | Address
 NetNSLike = NetNS | str | int | os.PathLike[str]
@@ -43,6 +44,7 @@ class Endpoints:
         self._by_id: dict[int, Endpoint] = {}
         self._by_address: dict[Address, Endpoint] = {}
         self._last = 0
+        identities.publish = self._publish_moved
 
     def create(
         self,
@@ -122,6 +124,7 @@ class Endpoints:
             self._core.require_open()
             self._withdraw(endpoint)
             self.dismantle(endpoint)
+            self._identities.unsettle(endpoint.addresses)
             self._core.save()
             self._policies.leave(endpoint.identity)
 
@@ -130,11 +133,20 @@ class Endpoints:
         with self._core.lock:
             self._require_member(endpoint)
             before, old_slot = endpoint.identity, endpoint.slot
-            endpoint.identity, endpoint.slot = self._policies.join(Labels.of(labels))
+            held = self._identities.hold(endpoint.addresses)
+            endpoint.identity, endpoint.slot = self._rejoin(endpoint, Labels.of(labels))
             self._core.save()
-            self._core.maps["pcl_endpoints"][endpoint.ifindex] = endpoint.value()
+            self._write(endpoint)
             self._core.bump(old_slot)
+            self._identities.let_go(held)
             self._policies.leave(before)
+
+    def _rejoin(self, endpoint: Endpoint, labels: Labels) -> tuple[Identity, int]:
+        try:
+            return self._policies.join(labels, endpoint.addresses)
+        except BaseException:
+            self._identities.settle(endpoint.addresses, endpoint.labels)
+            raise
 
     def get(self, which: int | str | Address) -> Endpoint | None:
         """By id, name or address; None where there is none."""
@@ -179,9 +191,22 @@ class Endpoints:
 
     def publish(self, endpoint: Endpoint) -> None:
         """Its entries: from here on its packets are judged by its policy."""
-        self._core.maps["pcl_endpoints"][endpoint.ifindex] = endpoint.value()
+        self._write(endpoint)
         for address in endpoint.addresses:
             self._core.maps["pcl_addresses"][address_key(address)] = endpoint.ifindex
+
+    def _write(self, endpoint: Endpoint) -> None:
+        number_of = self._identities.number_of
+        numbers = {f"ipv{one}_identity": number_of(endpoint.address(one)) for one in (4, 6)}
+        self._core.maps["pcl_endpoints"][endpoint.ifindex] = {**endpoint.value(), **numbers}
+        for address in endpoint.addresses:
+            self._identities.note_published(address, number_of(address))
+
+    def _publish_moved(self, addresses: set[Address]) -> None:
+        """Prefixes came or went around endpoints: who they are at these addresses changed."""
+        for endpoint in dict.fromkeys(self._by_address[one] for one in addresses):
+            self._write(endpoint)
+            self._core.bump(endpoint.slot)
 
     def dismantle(self, endpoint: Endpoint) -> None:
         """Device first: without programs it must not carry a packet."""
@@ -218,7 +243,7 @@ class Endpoints:
                     raise ConflictError(f"name {name} is held by endpoint {_who(one)}")
         self._core.require_room("pcl_endpoints", len(self._by_id), 1)
         self._core.require_room("pcl_addresses", len(self._by_address), len(own))
-        self._identities.refresh()
+        self._policies.read_node()
         return self._next_number()
 
     def _next_number(self) -> int:
@@ -255,8 +280,9 @@ class Endpoints:
         pins = core.link_pins(number)
         attachments = Attachments.attach(core.node, core.object, device.ifindex, pins)
         undo.callback(attachments.remove, core.node)
-        identity, slot = self._policies.join(labels)
+        identity, slot = self._policies.join(labels, own)
         undo.callback(self._policies.leave, identity)
+        undo.callback(self._identities.unsettle, own)
         endpoint = Endpoint(
             self, number=number, name=name or str(own[0]), addresses=own, identity=identity,
             slot=slot, device=device, attachments=attachments, netns=netns, ifname=ifname,

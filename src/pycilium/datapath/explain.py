@@ -179,6 +179,7 @@ class Explainer:
             port,
             question.protocol,
             allow_host=self._core.config.allow_host,
+            cidr_matches_pods=self._core.config.cidr_matches_pods,
         )
 
     def _subject(self, address: Address, *, local: bool) -> Subject:

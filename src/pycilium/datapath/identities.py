@@ -2,7 +2,8 @@
 """Who is who: identities of endpoints by their labels, identities of prefixes, the ipcache.
 
 The ipcache says who is behind an address that is no local endpoint's: everything (world), the
-node's own addresses (host), and every prefix that a policy names.
+node's own addresses (host), and every prefix that a policy names. An endpoint or a node's address
+inside such prefixes has an identity of its own there: its labels and those of the prefixes.
 """
 
 from __future__ import annotations
@@ -11,18 +12,35 @@ from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+import attrs
+
 from pycilium.datapath.core import encode_pair, pairs_of, write_pairs
 from pycilium.datapath.wire import Address, Network, ipcache_key
 from pycilium.model import Identity, IdentityAllocator, Labels
+from pycilium.model.identity import RESERVED, reserved_labels
 from pycilium.net import addresses
-from pycilium.policy import prefix_labels
+from pycilium.policy import covering_labels, prefix_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from pycilium.datapath.core import Core
 
 _EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+@attrs.frozen
+class Assignment:
+    """Who is behind every named prefix, the node's addresses, and local endpoints' addresses."""
+
+    prefixes: dict[Network, Identity] = attrs.field(factory=dict)
+    nodes: dict[Address, Identity] = attrs.field(factory=dict)
+    ends: dict[Address, Identity] = attrs.field(factory=dict)
+
+    def __iter__(self) -> Iterator[Identity]:
+        yield from self.prefixes.values()
+        yield from self.nodes.values()
+        yield from self.ends.values()
 
 
 class Identities:
@@ -33,7 +51,10 @@ class Identities:
         self._allocator = IdentityAllocator()
         self._written: dict[bytes, bytes] = {}
         self._node: frozenset[Address] = frozenset()
-        self.prefixes: dict[Network, Identity] = {}
+        self._ends: dict[Address, Labels] = {}
+        self._published: dict[Address, int] = {}
+        self.current = Assignment()
+        self.publish: Callable[[set[Address]], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Identity]:
         return iter(self._allocator.get(number) for number in self._allocator.all())
@@ -45,7 +66,7 @@ class Identities:
         return len(self._allocator.all())
 
     def __repr__(self) -> str:
-        return f"<Identities {len(self)} in use, {len(self.prefixes)} prefixes>"
+        return f"<Identities {len(self)} in use, {len(self.current.prefixes)} prefixes>"
 
     def acquire(self, labels: Labels, *, number: int | None = None) -> Identity:
         """The identity of a label set, one user more; `number` restores an adopted one."""
@@ -83,53 +104,109 @@ class Identities:
         """The node's own, as last read: identity host."""
         return self._node
 
-    def refresh(self) -> None:
-        """Look at the node's addresses anew and put them into force: identity host."""
-        self.read_node()
-        self._core.require_room("pcl_ipcache", 0, len(self.pairs(self.prefixes)))
-        self.write(self.prefixes)
-
-    def read_node(self) -> None:
-        """Look at the node's addresses anew; write() puts them into force."""
+    def read_node(self) -> bool:
+        """Look at the node's addresses anew; write() puts them into force. Whether they changed."""
+        before = self._node
         found = addresses.list_all(ns=self._core.node)
         self._node = frozenset(
             one.interface.ip for one in found if not one.interface.ip.is_link_local
         )
+        return self._node != before
 
     def of(self, address: Address) -> Identity:
         """Who the ipcache says is behind an address: the longest prefix counts."""
         return max(
-            (item for item in self._table(self.prefixes).items() if address in item[0]),
+            (item for item in self._table(self.current).items() if address in item[0]),
             key=lambda item: item[0].prefixlen,
         )[1]
 
-    def resolve(self, wanted: Collection[Network]) -> dict[Network, Identity]:
-        """Identities for prefixes, each one use more; give them back with release_prefixes()."""
-        named = sorted(prefix_labels(wanted).items(), key=lambda item: (item[0].version, item[0]))
-        return {network: self.acquire(labels) for network, labels in named}
+    def resolve(self, wanted: Collection[Network]) -> Assignment:
+        """Identities where these prefixes are named, each one use more; see give_back()."""
+        known = set(wanted)
+        named = sorted(prefix_labels(known).items(), key=lambda item: (item[0].version, item[0]))
+        host = reserved_labels("host")
+        return Assignment(
+            {network: self._take(labels) for network, labels in named},
+            {one: self._take(host | self._cover(one, known)) for one in self._node},
+            {one: self._take(base | self._cover(one, known)) for one, base in self._ends.items()},
+        )
 
-    def release_prefixes(self, prefixes: dict[Network, Identity]) -> None:
+    def give_back(self, assignment: Assignment) -> None:
         """The opposite of resolve()."""
-        for identity in prefixes.values():
+        for identity in assignment:
+            if identity.number not in RESERVED:
+                self.release(identity)
+
+    def settle(self, addresses: Iterable[Address], labels: Labels) -> tuple[Identity, ...]:
+        """An endpoint with these labels gets addresses, or other labels: who it is at each."""
+        found = []
+        for address in addresses:
+            self.unsettle([address])
+            self._ends[address] = labels
+            cover = self._cover(address, set(self.current.prefixes))
+            self.current.ends[address] = self._take(labels | cover)
+            found.append(self.current.ends[address])
+        return tuple(found)
+
+    def unsettle(self, addresses: Iterable[Address]) -> None:
+        """It has gone."""
+        for address in addresses:
+            self._published.pop(address, None)
+            if self._ends.pop(address, None) is not None:
+                self.release(self.current.ends.pop(address))
+
+    def hold(self, addresses: Iterable[Address]) -> tuple[Identity, ...]:
+        """Keep who is at these addresses now: the sets must know them until nobody sends so."""
+        return tuple(self.acquire(self.current.ends[one].labels) for one in addresses)
+
+    def let_go(self, held: Iterable[Identity]) -> None:
+        """The opposite of hold()."""
+        for identity in held:
             self.release(identity)
 
-    def pairs(self, prefixes: dict[Network, Identity]) -> dict[bytes, bytes]:
-        """The whole ipcache for these prefixes, as bytes."""
+    def number_of(self, address: Address | None) -> int:
+        """The identity of a local endpoint's address; 0 where it has none of that family."""
+        return self.current.ends[address].number if address else 0
+
+    def note_published(self, address: Address, number: int) -> None:
+        """What stands in the kernel for an endpoint's address."""
+        self._published[address] = number
+
+    def _cover(self, address: Address, known: set[Network]) -> Labels:
+        return covering_labels(address, known) if self._core.config.cidr_matches_pods else Labels()
+
+    def _take(self, labels: Labels) -> Identity:
+        only = labels.items[0] if len(labels) == 1 else None
+        if only is not None and only.source == "reserved":
+            return Identity.reserved(only.key)
+        return self.acquire(labels)
+
+    def pairs(self, assignment: Assignment) -> dict[bytes, bytes]:
+        """The whole ipcache for an assignment, as bytes."""
         table, static = self._core.maps["pcl_ipcache"], self._core.limits.PCL_IPCACHE_STATIC_BITS
         return dict(
             encode_pair(table, ipcache_key(network, static), {"identity": identity.number})
-            for network, identity in self._table(prefixes).items()
+            for network, identity in self._table(assignment).items()
         )
+
+    def differs(self, assignment: Assignment) -> bool:
+        """Whether write() would change anything."""
+        return self.pairs(assignment) != self._written or bool(self._moved(assignment))
+
+    def _moved(self, assignment: Assignment) -> set[Address]:
+        """Endpoints' addresses for which something else stands in the kernel."""
+        ends = assignment.ends
+        return {one for one, number in self._published.items() if ends[one].number != number}
 
     @property
     def written(self) -> dict[bytes, bytes]:
         """The ipcache as it stands in the kernel."""
         return self._written
 
-    def write(self, prefixes: dict[Network, Identity]) -> None:
-        """Make the ipcache this; connections are judged anew where a mapping changed."""
+    def write(self, assignment: Assignment) -> None:
+        """Put it into force; connections are judged anew where a mapping changed."""
         table = self._core.maps["pcl_ipcache"]
-        desired = self.pairs(prefixes)
+        desired = self.pairs(assignment)
         changed = {k: v for k, v in desired.items() if self._written.get(k) != v}
         gone = [key for key in self._written if key not in desired]
         write_pairs(table, changed)
@@ -137,16 +214,18 @@ class Identities:
         if self._written and (changed or gone):
             self._core.bump(0)
         self._written = desired
-        self.prefixes = prefixes
+        self.current = assignment
+        moved = self._moved(assignment)
+        if moved:
+            self.publish(moved)
 
     def adopt(self) -> None:
         """Take what stands in the kernel as written."""
         self._written = pairs_of(self._core.maps["pcl_ipcache"])
 
-    def _table(self, prefixes: dict[Network, Identity]) -> dict[Network, Identity]:
-        host, world = Identity.reserved("host"), Identity.reserved("world")
+    def _table(self, assignment: Assignment) -> dict[Network, Identity]:
         return {
-            **dict.fromkeys(_EVERYTHING, world),
-            **prefixes,
-            **{ip_network(address): host for address in self._node},
+            **dict.fromkeys(_EVERYTHING, Identity.reserved("world")),
+            **assignment.prefixes,
+            **{ip_network(address): one for address, one in assignment.nodes.items()},
         }

@@ -17,19 +17,19 @@ from pycilium.datapath import render, serial
 from pycilium.datapath.sets import PolicySets
 from pycilium.errors import SpecError
 from pycilium.model import Delta, Identity, Policy
+from pycilium.model.identity import RESERVED
 from pycilium.policy import Universe, named_prefixes, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from pycilium.datapath.core import Core
-    from pycilium.datapath.identities import Identities
+    from pycilium.datapath.identities import Assignment, Identities
     from pycilium.datapath.rules import Rules
     from pycilium.datapath.sets import Pairs
-    from pycilium.datapath.wire import Network
+    from pycilium.datapath.wire import Address
     from pycilium.model import Change, Labels
 
-Prefixes = dict["Network", Identity]
 Desired = Policy | list[Policy] | tuple[Policy, ...]
 
 
@@ -38,8 +38,8 @@ class _Plan:
     """Three states of the ipcache (now, in between, then) and the sets of the last."""
 
     policies: tuple[Policy, ...]
-    between: Prefixes
-    then: Prefixes
+    between: Assignment
+    then: Assignment
     sets: dict[int, Pairs]
     delta: Delta
 
@@ -85,7 +85,7 @@ class Policies:
         wanted = _checked(desired)
         with self._core.lock:
             self._core.require_open()
-            self._identities.read_node()
+            self.read_node()
             with self._identities.trial() as keep:
                 plan = self._plan(wanted)
                 self._announce(plan.sets, wanted)
@@ -94,17 +94,29 @@ class Policies:
             self._core.save()
             return plan.delta
 
-    def join(self, labels: Labels, *, identity: int | None = None) -> tuple[Identity, int]:
+    def read_node(self) -> None:
+        """Look at the node's addresses anew and put them into force."""
+        if self._identities.read_node() or not self._identities.written:
+            before = self._identities.current
+            state = self._identities.resolve(set(before.prefixes))
+            self._core.require_room("pcl_ipcache", 0, len(self._identities.pairs(state)))
+            self.refresh()
+            self._identities.write(state)
+            self._identities.give_back(before)
+
+    def join(self, labels: Labels, addresses: Collection[Address]) -> tuple[Identity, int]:
         """An endpoint with these labels comes: its identity and slot, every set up to date."""
-        joined = self._identities.acquire(labels, number=identity)
+        joined = self._identities.acquire(labels)
         slot = None
         try:
             slot = self.sets.add(joined.number)
-            if slot.pairs is None:
+            there = self._identities.settle(addresses, labels)
+            if slot.pairs is None or any(one != joined for one in there):
                 self.refresh()
         except BaseException:
             if slot is not None:
                 self.sets.drop(joined.number)
+            self._identities.unsettle(addresses)
             self._identities.release(joined)
             raise
         return joined, slot.number
@@ -123,11 +135,18 @@ class Policies:
             self._announce(sets, self.applied)
             self.sets.sync(sets)
 
-    def adopt(self, policies: Iterable[Policy]) -> None:
-        """After a restart: these are in force; write what differs from what stands there."""
+    def expect(self, policies: Iterable[Policy]) -> None:
+        """After a restart: these are in force, so these are the prefixes that identities know."""
         self.applied = tuple(policies)
-        self._identities.write(self._identities.resolve(named_prefixes(self.applied)))
+        self._identities.current = self._identities.resolve(named_prefixes(self.applied))
+
+    def adopt(self) -> None:
+        """Write what differs from what stands in the kernel, the sets first."""
+        before = self._identities.current
+        state = self._identities.resolve(named_prefixes(self.applied))
         self.sets.sync(self._compile(self.applied, self._identities.known()))
+        self._identities.write(state)
+        self._identities.give_back(before)
 
     def manifest(self) -> dict[str, Any]:
         """Policies in force or about to be, and every rule number that a set holds."""
@@ -147,7 +166,7 @@ class Policies:
 
     def _plan(self, wanted: tuple[Policy, ...]) -> _Plan:
         prefixes = named_prefixes(wanted)
-        between = self._identities.resolve(prefixes | set(self._identities.prefixes))
+        between = self._identities.resolve(prefixes | set(self._identities.current.prefixes))
         then = self._identities.resolve(prefixes)
         for state in (between, then):
             self._core.require_room("pcl_ipcache", 0, len(self._identities.pairs(state)))
@@ -155,27 +174,24 @@ class Policies:
         return _Plan(wanted, between, then, sets, self._delta(wanted, then, sets))
 
     def _carry_out(self, plan: _Plan) -> None:
-        before = self._identities.prefixes
-        if self._moves(plan.between):
+        before = self._identities.current
+        if self._identities.differs(plan.between):
             self.sets.sync(self._compile(self.applied, self._identities.known()))
             self._identities.write(plan.between)
         self.applied = plan.policies
-        if self._moves(plan.then):
+        if self._identities.differs(plan.then):
             self.sets.sync(self._compile(plan.policies, self._identities.known()))
             self._identities.write(plan.then)
-        self._identities.prefixes = plan.then
-        self._identities.release_prefixes(before)
-        self._identities.release_prefixes(plan.between)
+        self._identities.current = plan.then
+        self._identities.give_back(before)
+        self._identities.give_back(plan.between)
         self.sets.sync(plan.sets)
         self._rules.retire(self._used_rules())
 
-    def _moves(self, prefixes: Prefixes) -> bool:
-        return self._identities.pairs(prefixes) != self._identities.written
-
-    def _without_unused(self, between: Prefixes, then: Prefixes) -> dict[int, Labels]:
+    def _without_unused(self, between: Assignment, then: Assignment) -> dict[int, Labels]:
         """The identities that will be known when the plan has been carried out."""
-        passing = {one.number for one in (*between.values(), *self._identities.prefixes.values())}
-        staying = {one.number for one in then.values()}
+        passing = {one.number for one in (*between, *self._identities.current)}
+        staying = {one.number for one in then} | set(self.sets) | set(RESERVED)
         known = self._identities.known()
         return {n: labels for n, labels in known.items() if n not in passing or n in staying}
 
@@ -191,7 +207,7 @@ class Policies:
             for one in self.sets
         }
 
-    def _delta(self, wanted: tuple[Policy, ...], then: Prefixes, sets: dict[int, Pairs]) -> Delta:
+    def _delta(self, wanted: tuple[Policy, ...], then: Assignment, sets: dict[int, Pairs]) -> Delta:
         before, after = _by_key(self.applied), _by_key(wanted)
         return Delta(
             added=len(after.keys() - before.keys()),
@@ -200,7 +216,7 @@ class Policies:
             entries=tuple(self._entries(then, sets)),
         )
 
-    def _entries(self, then: Prefixes, sets: dict[int, Pairs]) -> Iterator[Change]:
+    def _entries(self, then: Assignment, sets: dict[int, Pairs]) -> Iterator[Change]:
         maps = self._core.spec.maps
         written, desired = self._identities.written, self._identities.pairs(then)
         yield from render.changes(maps["pcl_ipcache"], "pcl_ipcache", written, desired)

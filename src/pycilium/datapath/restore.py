@@ -51,10 +51,11 @@ def restore(datapath: Datapath, core: Core, content: dict[str, Any]) -> None:
     for number, rule in content["rules"]:
         datapath._rules.restore(number, serial.load(rule))  # noqa: SLF001 - one subject
     datapath.identities.adopt()
+    datapath.identities.read_node()
+    datapath.policies.expect(serial.load(content["policies"]))
     for row in content["endpoints"]:
         _restore_endpoint(datapath, core, row, labels)
-    datapath.identities.read_node()
-    datapath.policies.adopt(serial.load(content["policies"]))
+    datapath.policies.adopt()
     for identity in held:
         datapath.identities.release(identity)
     datapath.policies.refresh()
@@ -76,7 +77,11 @@ def _restore_endpoint(
         datapath.policies.sets.adopt(identity.number)
     endpoint = _endpoint(datapath, core, row, identity, device)
     datapath.endpoints.register(endpoint)
-    if value.identity != identity.number or value.policy_slot != slot.number:
+    datapath.identities.settle(endpoint.addresses, identity.labels)
+    standing = {4: value.ipv4_identity, 6: value.ipv6_identity}
+    for address in endpoint.addresses:
+        datapath.identities.note_published(address, standing[address.version])
+    if value.policy_slot != slot.number:
         datapath.endpoints.publish(endpoint)
 
 

@@ -41,11 +41,12 @@ class Labels:
     def of(cls, labels: Labels | Mapping[str, str] | str) -> Labels:
         """From what a user gives: reserved sources are refused (they are not the user's to say).
 
-        Raises SpecError.
+        Named ports come through of_pod() only. Raises SpecError.
         """
+        made = isinstance(labels, Labels)
         found = labels if isinstance(labels, Labels) else cls._read(labels)
         for label in found:
-            if label.source in RESERVED_SOURCES:
+            if label.source in RESERVED_SOURCES and not (made and label.source == "port"):
                 raise SpecError("labels", str(label), f"a source other than {label.source}")
         return found
 

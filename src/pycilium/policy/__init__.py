@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pycilium.policy.cidr import named_prefixes, prefix_labels
+from pycilium.policy.cidr import covering_labels, named_prefixes, prefix_labels
 from pycilium.policy.cluster import CidrGroup, Cluster, Node, Service
 from pycilium.policy.difference import Difference
 from pycilium.policy.dns import DnsCache
@@ -38,6 +38,7 @@ __all__ = [
     "Suggestion",
     "Universe",
     "convert",
+    "covering_labels",
     "evaluate",
     "load_manifests",
     "named_prefixes",

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import ip_network
+from collections.abc import Collection, Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from pycilium.model.labels import Label, Labels
 from pycilium.model.peer import CidrPeer, Entity, Network
@@ -35,10 +35,18 @@ def prefix_labels(prefixes: Iterable[Network]) -> dict[Network, Labels]:
     return {prefix: _labels(prefix, known) for prefix in known}
 
 
+def covering_labels(address: IPv4Address | IPv6Address, prefixes: Collection[Network]) -> Labels:
+    """Labels of every named prefix that an address lies in."""
+    return Labels.make(Label("cidr", str(one)) for one in _around(ip_network(address), prefixes))
+
+
 def _labels(prefix: Network, known: set[Network]) -> Labels:
-    around: list[Network] = []
-    for length in range(prefix.prefixlen + 1):
+    around = (Label("cidr", str(one)) for one in _around(prefix, known))
+    return Labels.make([Label("reserved", "world"), *around])
+
+
+def _around(prefix: Network, known: Collection[Network]) -> Iterator[Network]:
+    for length in range(prefix.prefixlen + 1) if known else ():
         candidate = prefix.supernet(new_prefix=length)
         if candidate in known:
-            around.append(candidate)
-    return Labels.make([Label("reserved", "world"), *(Label("cidr", str(one)) for one in around)])
+            yield candidate

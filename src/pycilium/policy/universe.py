@@ -121,9 +121,9 @@ def _entity_matches(entity: Entity, reserved: str | None, labels: Labels) -> boo
     if entity is Entity.WORLD:
         return reserved == "world"
     if entity is Entity.WORLD_IPV4:
-        return Label("cidr", "0.0.0.0/0") in labels
+        return reserved == "world" and Label("cidr", "0.0.0.0/0") in labels
     if entity is Entity.WORLD_IPV6:
-        return Label("cidr", "::/0") in labels
+        return reserved == "world" and Label("cidr", "::/0") in labels
     if entity is Entity.CLUSTER:
         return reserved is None or reserved in _CLUSTER
     name: str = entity.value
