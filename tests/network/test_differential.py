@@ -25,8 +25,8 @@ from pycilium.net import NetNS
 from pycilium.policy import Subject, evaluate
 
 pytestmark = pytest.mark.root
-PACKETS = 10_000
-RULE_SETS = 40
+PACKETS = 200_000
+RULE_SETS = 500
 APPS = ("web", "db", "api")
 OUTSIDE = ("10.9.9.9", "10.8.1.1", "192.0.2.7", "198.51.100.1", "fd09::9", "fd08::1", "2001:db8::1")
 PREFIXES = (

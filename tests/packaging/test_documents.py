@@ -61,6 +61,19 @@ def test_console_blocks_name_targets_that_exist() -> None:
             assert f"\n{name}:" in targets
 
 
+def test_console_blocks_name_commands_and_options_that_exist() -> None:
+    from pycilium.cli.policy import policy
+
+    found = 0
+    for language in ("console", "yaml"):
+        for _, code in blocks(language):
+            for name, rest in re.findall(r"pycilium policy (\w+)([^\n]*)", code):
+                options = {one for p in policy.commands[name].params for one in p.opts}
+                assert set(re.findall(r"\s(--?[a-z]+)\b", rest)) <= options
+                found += 1
+    assert found >= 7
+
+
 @pytest.mark.root
 def test_the_first_example(node: NetNS) -> None:
     printed = run(node, "examples/first_light.py")

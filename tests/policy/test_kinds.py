@@ -199,6 +199,14 @@ CASES = [
         cilium("{endpointSelector: {}, ingress: [{fromEndpoints: []}]}"), B, B, 80, "TCP", False,
     ),
     (
+        "cilium empty list with ports is nobody",
+        cilium(
+            "{endpointSelector: {}, ingress: [{fromEndpoints: [], "
+            "toPorts: [{ports: [{port: '80'}]}]}]}"
+        ),
+        B, B, 80, "TCP", False,
+    ),
+    (
         "cilium deny wins",
         cilium(
             "{endpointSelector: {}, ingress: [{fromEntities: [all]}], "

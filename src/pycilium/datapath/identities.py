@@ -173,7 +173,9 @@ class Identities:
         self._published[address] = number
 
     def _cover(self, address: Address, known: set[Network]) -> Labels:
-        return covering_labels(address, known) if self._core.config.cidr_matches_pods else Labels()
+        if not self._core.config.cidr_matches_pods:
+            return Labels()
+        return covering_labels(address, known)
 
     def _take(self, labels: Labels) -> Identity:
         only = labels.items[0] if len(labels) == 1 else None

@@ -18,7 +18,8 @@ from pycilium.datapath.sets import PolicySets
 from pycilium.errors import SpecError
 from pycilium.model import Delta, Identity, Policy
 from pycilium.model.identity import RESERVED
-from pycilium.policy import Universe, named_prefixes, resolve
+from pycilium.policy import named_prefixes
+from pycilium.policy.compiler import Compiler
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -53,7 +54,7 @@ class Policies:
         self._rules = rules
         self.sets = PolicySets(core, rules)
         self.applied: tuple[Policy, ...] = ()
-        self._universe = Universe({})
+        self._compiler: Compiler[Pairs] | None = None
         self._coming: tuple[Policy, ...] | None = None
         self._coming_sets: dict[int, Pairs] = {}
 
@@ -131,7 +132,7 @@ class Policies:
     def refresh(self) -> None:
         """Compile and swap in what differs, for the identities as they are now."""
         sets = self._compile(self.applied, self._identities.known())
-        if any(self.sets[one].pairs != pairs for one, pairs in sets.items()):
+        if any(_differ(self.sets[one].pairs, pairs) for one, pairs in sets.items()):
             self._announce(sets, self.applied)
             self.sets.sync(sets)
 
@@ -198,14 +199,11 @@ class Policies:
     def _compile(
         self, policies: tuple[Policy, ...], known: Mapping[int, Labels]
     ) -> dict[int, Pairs]:
-        host = self._core.config.allow_host
-        labels = self._identities.labels_of
-        self._universe.update(known)
-        self._universe.retain(p for one in policies for rule in one.rules for p in rule.peers or ())
-        return {
-            one: self.sets.encode(resolve(policies, labels(one), self._universe, allow_host=host))
-            for one in self.sets
-        }
+        if self._compiler is None:
+            host = self._core.config.allow_host
+            self._compiler = Compiler(self.sets.encode, allow_host=host)
+        subjects = {one: self._identities.labels_of(one) for one in self.sets}
+        return self._compiler.compile(policies, subjects, known)
 
     def _delta(self, wanted: tuple[Policy, ...], then: Assignment, sets: dict[int, Pairs]) -> Delta:
         before, after = _by_key(self.applied), _by_key(wanted)
@@ -224,11 +222,17 @@ class Policies:
         assert inner is not None
         for identity, pairs in sets.items():
             slot = self.sets[identity]
+            if slot.pairs is pairs:
+                continue
             name = f"pcl_policies[{slot.number}]"
             yield from render.changes(inner, name, slot.pairs or {}, pairs)
 
     def _used_rules(self) -> Iterator[int]:
         return _rules_in(self.sets[identity].pairs or {} for identity in self.sets)
+
+
+def _differ(standing: Pairs | None, pairs: Pairs) -> bool:
+    return standing is not pairs and standing != pairs
 
 
 def _rules_in(sets: Iterable[Pairs]) -> Iterator[int]:

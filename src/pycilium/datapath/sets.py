@@ -88,7 +88,8 @@ class PolicySets:
     def sync(self, desired: Mapping[int, Pairs]) -> None:
         """Swap in the sets that differ; the others are not touched."""
         for identity, pairs in desired.items():
-            if self._slots[identity].pairs != pairs:
+            slot = self._slots[identity]
+            if slot.pairs is not pairs and slot.pairs != pairs:
                 self.swap(identity, pairs)
 
     def adopt(self, identity: int) -> None:

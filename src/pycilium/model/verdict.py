@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from pycilium.model.l7 import L7Rules
@@ -31,10 +33,17 @@ class Verdict:
     allowed: bool
     direction: Direction
     rule: RuleRef
-    nearest: Nearest | None = None
+    _nearest: Nearest | Callable[[], Nearest | None] | None = attrs.field(
+        default=None, alias="nearest", eq=False, repr=False
+    )
     policies: tuple[str, ...] = ()
     redirect: L7Rules | None = None
     log: str = ""
+
+    @property
+    def nearest(self) -> Nearest | None:
+        """The allow that came closest; looked for when it is asked for."""
+        return self._nearest() if callable(self._nearest) else self._nearest
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -46,4 +55,5 @@ class Verdict:
             text += f", for {self.redirect}"
         if self.policies:
             text += f"; selected by {', '.join(self.policies)}"
-        return f"{text}; nearest: {self.nearest}" if self.nearest else text
+        nearest = self.nearest
+        return f"{text}; nearest: {nearest}" if nearest else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pycilium.policy.cidr import covering_labels, named_prefixes, prefix_labels
 from pycilium.policy.cluster import CidrGroup, Cluster, Node, Service
+from pycilium.policy.compiler import Compiler
 from pycilium.policy.difference import Difference
 from pycilium.policy.dns import DnsCache
 from pycilium.policy.evaluate import Evaluator, Subject, evaluate
@@ -21,6 +22,7 @@ from pycilium.policy.universe import Universe
 __all__ = [
     "CidrGroup",
     "Cluster",
+    "Compiler",
     "Converted",
     "Difference",
     "DnsCache",

@@ -100,6 +100,8 @@ class Evaluator:
         self._allow_host = allow_host
         self._cidr_matches_pods = cidr_matches_pods
         self._selecting: dict[tuple[Labels, bool], tuple[Policy, ...]] = {}
+        self._tiers: dict[tuple[Labels, str | None, Direction], tuple[_Stage, ...]] = {}
+        self._fits: dict[tuple[int, Subject], bool] = {}
         self._stages: dict[tuple[Subject, Subject, Direction], tuple[_Stage, ...]] = {}
 
     def verdict(self, source: Subject, destination: Subject, port: int, protocol: int) -> Verdict:
@@ -163,7 +165,7 @@ class Evaluator:
             False,
             direction,
             DEFAULT_DENY,
-            self._nearest(selecting, direction, subject, peer, port, protocol),
+            lambda: self._nearest(selecting, direction, subject, peer, port, protocol),
             tuple(dict.fromkeys(p.name for p in selecting if p.denies_by_default(direction))),
         )
 
@@ -181,21 +183,31 @@ class Evaluator:
     def _find_stages(
         self, direction: Direction, subject: Subject, peer: Subject
     ) -> Iterator[_Stage]:
-        mine = self.selecting(subject)
-        for tier in sorted({policy.tier for policy in mine}):
-            groups: dict[tuple[float, int], list[Rule]] = {}
-            closed = False
-            for policy in mine:
-                if policy.tier != tier:
-                    continue
-                closed = closed or policy.denies_by_default(direction)
-                for rule in policy.rules:
-                    if rule.direction is direction and self._peer_fits(rule, peer):
-                        groups.setdefault((policy.priority, rule.order), []).append(rule)
-            yield _Stage(tuple(tuple(groups[place]) for place in sorted(groups)), closed)
+        for stage in self._stages_for(direction, subject):
+            fitting = ([r for r in group if self._peer_fits(r, peer)] for group in stage.groups)
+            yield _Stage(tuple(tuple(group) for group in fitting if group), stage.closed)
+
+    def _stages_for(self, direction: Direction, subject: Subject) -> tuple[_Stage, ...]:
+        """The tiers that a subject is under, whoever the peer is."""
+        key = (subject.labels, subject.reserved, direction)
+        found = self._tiers.get(key)
+        if found is None:
+            mine = self.selecting(subject)
+            tiers = sorted({policy.tier for policy in mine})
+            found = tuple(_stage([p for p in mine if p.tier == tier], direction) for tier in tiers)
+            self._tiers[key] = found
+        return found
 
     def _peer_fits(self, rule: Rule, peer: Subject) -> bool:
-        return rule.peers is None or any(self._is(one, peer) for one in rule.peers)
+        if rule.peers is None:
+            return True
+        key = (id(rule.peers), peer)  # the policies, and so the peers, live as long as this
+        found = self._fits.get(key)
+        if found is None:
+            if len(self._fits) >= _CACHED:
+                self._fits.clear()
+            found = self._fits[key] = any(self._is(one, peer) for one in rule.peers)
+        return found
 
     def _is(self, wanted: RulePeer, peer: Subject) -> bool:
         if isinstance(wanted, Selector):
@@ -218,18 +230,37 @@ class Evaluator:
     ) -> Nearest | None:
         """The allow rule with the fewest things wrong."""
         named = (subject if direction is Direction.INGRESS else peer).labels
-        best: tuple[int, Nearest] | None = None
+        best: tuple[int, Rule, bool, bool] | None = None
         for rule in (rule for policy in policies for rule in policy.rules):
             if rule.direction is not direction or rule.action is not Action.ALLOW:
                 continue
-            wrong = []
-            if not self._peer_fits(rule, peer):
-                wrong.append(f"the peer is {peer}")
-            if not _port_fits(rule, port, protocol, named):
-                wrong.append(f"the port is {port}/{PROTOCOL_NAMES.get(protocol, protocol)}")
-            if wrong and (best is None or len(wrong) < best[0]):
-                best = (len(wrong), Nearest(rule, " and ".join(wrong)))
-        return best[1] if best else None
+            peer_fits, port_fits = (
+                self._peer_fits(rule, peer),
+                _port_fits(rule, port, protocol, named),
+            )
+            wrong = 2 - peer_fits - port_fits
+            if wrong and (best is None or wrong < best[0]):
+                best = (wrong, rule, peer_fits, port_fits)
+                if wrong == 1:
+                    break
+        if best is None:
+            return None
+        missing = [] if best[2] else [f"the peer is {peer}"]
+        if not best[3]:
+            missing.append(f"the port is {port}/{PROTOCOL_NAMES.get(protocol, protocol)}")
+        return Nearest(best[1], " and ".join(missing))
+
+
+def _stage(policies: Iterable[Policy], direction: Direction) -> _Stage:
+    """The rules of one tier in the groups that count together, the first group first."""
+    groups: dict[tuple[float, int], list[Rule]] = {}
+    closed = False
+    for policy in policies:
+        closed = closed or policy.denies_by_default(direction)
+        for rule in policy.rules:
+            if rule.direction is direction:
+                groups.setdefault((policy.priority, rule.order), []).append(rule)
+    return _Stage(tuple(tuple(groups[place]) for place in sorted(groups)), closed)
 
 
 def _decide(matching: list[Rule]) -> tuple[Rule, L7Rules | None] | None:

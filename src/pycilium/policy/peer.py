@@ -39,7 +39,7 @@ def _address(given: Any) -> IPv4Address | IPv6Address | None:
         raise SpecError("ip", given, f"an address ({error})") from None
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Peer:
     """One end of a connection, for questions to a PolicySet.
 

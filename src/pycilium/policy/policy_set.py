@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pycilium.policy.suggest import Suggestion
 
 PortLike = int | str
+_REMEMBERED = 100_000
 Peers = Mapping[str, Peer] | Iterable[Peer]
 
 
@@ -59,6 +60,7 @@ class PolicySet:
     allow_host: bool = True
     errors: tuple[SpecError, ...] = ()
     _evaluator: Evaluator = attrs.field(init=False, repr=False)
+    _subjects: dict[Peer, Subject] = attrs.field(init=False, repr=False, factory=dict)
 
     @_evaluator.default
     def _make_evaluator(self) -> Evaluator:
@@ -107,12 +109,20 @@ class PolicySet:
         port: the destination's; for ICMP the type. Raises SpecError.
         """
         question = Question(
-            source.subject(self.cluster),
-            destination.subject(self.cluster),
+            self._subject(source),
+            self._subject(destination),
             _check_port(port),
             _protocol(protocol),
         )
         return self.answer(question)
+
+    def _subject(self, peer: Peer) -> Subject:
+        found = self._subjects.get(peer)
+        if found is None:
+            if len(self._subjects) >= _REMEMBERED:
+                self._subjects.clear()
+            found = self._subjects[peer] = peer.subject(self.cluster)
+        return found
 
     def answer(self, question: Question) -> Verdict:
         """The same for a question that is put together already."""

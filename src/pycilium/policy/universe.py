@@ -32,16 +32,22 @@ class Universe:
         """Of an identity that is known."""
         return self._labels[number]
 
-    def update(self, identities: Mapping[int, Labels]) -> None:
-        """Make these the identities; only what came, went or changed is looked at."""
+    def update(self, identities: Mapping[int, Labels]) -> set[RulePeer] | None:
+        """Make these the identities; only what came, went or changed is looked at.
+
+        Gives the peers that mean others than before; None where names of ports changed too.
+        """
+        ports = set(self.with_named_ports())
+        moved: set[RulePeer] = set()
         for number in [n for n in self._labels if identities.get(n) != self._labels[n]]:
-            self._forget(number)
-        for number, labels in identities.items():
-            if number not in self._labels:
-                self._index(number, labels)
-                for peer, members in self._members.items():
-                    if peer_matches(peer, labels):
-                        members.add(number)
+            moved |= self._forget(number)
+        for number in identities.keys() - self._labels.keys():
+            self._index(number, identities[number])
+            for peer, members in self._members.items():
+                if peer_matches(peer, identities[number]):
+                    members.add(number)
+                    moved.add(peer)
+        return moved if ports == self.with_named_ports() else None
 
     def members(self, peer: RulePeer) -> set[int]:
         """The identities that a peer means."""
@@ -83,14 +89,16 @@ class Universe:
         for label in labels:
             self._by_value[label.key, label.value].add(number)
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int) -> set[RulePeer]:
         labels = self._labels.pop(number)
         for key in _keys(labels):
             self._by_key[key].discard(number)
         for label in labels:
             self._by_value[label.key, label.value].discard(number)
-        for members in self._members.values():
-            members.discard(number)
+        moved = {peer for peer, members in self._members.items() if number in members}
+        for peer in moved:
+            self._members[peer].discard(number)
+        return moved
 
 
 def _keys(labels: Labels) -> set[str]:
