@@ -193,3 +193,17 @@ def test_a_range_costs_the_fewest_prefixes() -> None:
     known = [Policy.allow(to="app=db", from_="app=web", ports="0-65535/tcp")]
     entries = resolve(known, app("db"), {256: app("web")}, allow_host=False)
     assert sum(e.identity == 256 for e in entries) == 1
+
+
+def test_what_is_passed_and_then_denied_is_no_hole_in_what_is_allowed() -> None:
+    """Found by random packets: a miss cannot say "denied" below an entry for everything."""
+    passed = Rule(Direction.INGRESS, None, (PortRange(6, 22, 443),), Action.PASS)
+    allowed = Rule(Direction.INGRESS, (Selector(),), None, order=1)
+    known = [
+        Policy("admin", Selector(), (passed, allowed), tier=Tier.ADMIN),
+        Policy("closed", Selector(), (), default_deny_ingress=True),
+    ]
+    entries = resolve(known, app("db"), {256: app("web")}, allow_host=False)
+    for port, verdict in ((21, 1), (22, 0), (443, 0), (444, 1)):
+        entry = look_up(entries, 0, 256, 6, port)
+        assert (entry.verdict if entry else 0) == verdict

@@ -56,8 +56,10 @@ class PortMap:
     def prefixes(self, *, without: int | None = None) -> Iterator[Prefix]:
         """Protocol, port, bits beyond identity and direction, colour: the fewest of them.
 
-        without: a verdict that is said by having no entry.
+        without: a verdict that is said by having no entry, where no wider entry says another.
         """
+        if _seen(self._any, without) is not None:
+            without = None
         rest = _seen(self._any, without)
         if rest is not None:
             yield 0, 0, 0, rest
