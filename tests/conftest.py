@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,16 +33,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+LOCK = Path("/tmp/pycilium-tests.lock")
+LOCKED = "PYCILIUM_TESTS_LOCKED"  # a test that runs pytest itself holds the lock for its child
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One test of the kernel at a time on a machine: the snapshots are of all of it."""
+    if os.environ.get(LOCKED):
+        yield
+        return
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.environ[LOCKED] = "1"
+        try:
+            yield
+        finally:
+            del os.environ[LOCKED]
+
+
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every test marked root gives back what it took."""
     if not request.node.get_closest_marker("root"):
         yield
         return
-    before = Snapshot.take()
-    yield
-    leaked = wait_until_clean(before)
-    assert not leaked, f"the test leaked {leaked}"
+    with alone():
+        before = Snapshot.take()
+        yield
+        leaked = wait_until_clean(before)
+        assert not leaked, f"the test leaked {leaked}"
 
 
 @pytest.fixture

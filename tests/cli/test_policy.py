@@ -142,7 +142,7 @@ def test_what_is_missing_is_said() -> None:
 
 def test_the_plugin_gives_the_policies(pytester_dir: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "pycilium.pytest_plugin"],
+        [sys.executable, "-m", "pytest", "-q"],  # the plugin comes by its entry point
         cwd=pytester_dir, capture_output=True, text=True, check=False,
         env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
