@@ -42,7 +42,7 @@ __noinline int pcl_drop(struct __sk_buff *skb, const struct pcl_packet *packet, 
 __noinline int pcl_tell(struct __sk_buff *skb, const struct pcl_packet *packet, int family)
 {
 	if (packet)
-		pcl_emit(skb, packet, family, PCL_EVENT_VERDICT, 0);
+		pcl_emit(skb, packet, family, packet->kind ? packet->kind : PCL_EVENT_VERDICT, 0);
 	return 0;
 }
 
@@ -55,7 +55,9 @@ static __always_inline int pcl_finish(struct __sk_buff *skb, const struct pcl_pa
 		pcl_drop(skb, packet, family, outcome);
 		return TC_ACT_SHOT;
 	}
-	if (outcome == PCL_PASS && hook == PCL_HOOK_RX)
+	if (packet->kind)
+		reason = PCL_AUDITED;
+	else if (outcome == PCL_PASS && hook == PCL_HOOK_RX)
 		reason = PCL_TO_STACK;
 	else if (outcome == PCL_ANSWERED)
 		reason = PCL_NEIGHBOUR_REPLY;

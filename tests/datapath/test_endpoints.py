@@ -25,6 +25,16 @@ from .traffic import listening, reaches
 pytestmark = pytest.mark.root
 
 
+def test_labels_that_do_not_count_make_no_identity(node: NetNS) -> None:
+    with node.run(lambda: Datapath.open(label_filter="!hash")) as dp:
+        one = dp.endpoints.create("10.1.0.1", labels={"app": "web", "hash": "a"})
+        other = dp.endpoints.create("10.1.0.2", labels={"app": "web", "hash": "b"})
+        assert one.identity == other.identity
+        assert str(one.labels) == "app=web"
+        one.set_labels({"app": "web", "hash": "c"})
+        assert one.identity == other.identity
+
+
 def test_two_endpoints_reach_each_other_where_no_policy_selects_them(dp: Datapath) -> None:
     web = dp.endpoints.create(["10.1.0.10", "fd00::10"], labels={"app": "web"})
     db = dp.endpoints.create(["10.1.0.20", "fd00::20"], labels={"app": "db"})

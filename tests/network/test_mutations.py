@@ -71,7 +71,7 @@ BUGS = [
         "    if named:\n", "    if named and parts[named[0]].items():\n",
         "tests/policy/test_kinds.py", "nobody"),
     Bug("a pod claims the cluster's labels (CVE-2023-30851)", "src/pycilium/model/labels.py",
-        'if ":" in key or key.startswith(_TRUSTED):', 'if ":" in key:',
+        'if ":" in key or key.startswith(TRUSTED_KEYS):', 'if ":" in key:',
         "tests/policy/test_kinds.py", "forge"),
     Bug("a broader rule strips L7", "src/pycilium/policy/resolve.py",
         "return REDIRECT if rule.l7 else ALLOW, rule.ref", "return ALLOW, rule.ref",

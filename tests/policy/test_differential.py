@@ -92,6 +92,7 @@ policies = st.lists(
         default_deny_egress=st.booleans(),
         tier=st.sampled_from((Tier.ADMIN, Tier.NORMAL, Tier.BASELINE)),
         priority=st.sampled_from((0, 1, 2**31 - 1, 2**31, 2**32 - 1)),
+        audit=st.sampled_from((False, False, True)),
     ),
     max_size=4,
 )
@@ -161,10 +162,13 @@ def test_compiler_and_evaluator_agree(
             for port in PORTS:
                 verdict = evaluate(known, *ends, port, protocol, allow_host=allow_host)
                 entry = look_up(entries, int(direction), identity, protocol, port)
-                assert (entry is not None and entry.verdict in (1, 3)) == verdict.allowed
+                assert (entry is not None and entry.verdict in (1, 3, 4)) == verdict.allowed
                 # The other end's egress may redirect too; here only one end is enforced.
                 assert (entry is not None and entry.verdict == 3) == bool(verdict.redirect)
-                assert (entry.rule if entry else DEFAULT_DENY) == verdict.rule
+                passes = entry is None or entry.verdict in (0, 2, 3)
+                told = verdict if verdict.audited is None or passes else verdict.audited
+                assert (entry.rule if entry else DEFAULT_DENY) == told.rule
+                assert passes or (entry.verdict == 4) == (verdict.audited is not None)
 
 
 @settings(max_examples=200, deadline=None)

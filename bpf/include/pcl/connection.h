@@ -190,7 +190,7 @@ static __always_inline int pcl_decide_anew(struct __sk_buff *skb, struct pcl_pac
 		opener = &fresh->backend;
 	pcl_resolve_side(fresh, 0, opener, family, !fresh->sides[0].ifindex);
 	pcl_resolve_side(fresh, 1, responder, family, false);
-	result = hairpin ? PCL_OK : pcl_policy_decide(fresh, packet->tuple.protocol, port_be);
+	result = hairpin ? PCL_OK : pcl_policy_decide(packet, fresh, port_be);
 	pcl_note_decision(packet, fresh, from_opener);
 	packet->decided = true;
 	if (result)
@@ -354,7 +354,7 @@ static __always_inline int pcl_open_decide(struct __sk_buff *skb, struct pcl_pac
 	pcl_resolve_side(entry, 1, responder, family, false);
 	/* An endpoint may always reach itself through a service. */
 	if (!(entry->flags & PCL_CT_HAIRPIN))
-		result = pcl_policy_decide(entry, packet->tuple.protocol, port_be);
+		result = pcl_policy_decide(packet, entry, port_be);
 	pcl_note_decision(packet, entry, true);
 	packet->decided = true;
 	return result;

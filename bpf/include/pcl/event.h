@@ -37,7 +37,9 @@ static __always_inline void pcl_emit(const struct __sk_buff *skb, const struct p
 	}
 	event->time_ns = bpf_ktime_get_ns();
 	event->kind = kind;
-	event->reason = code < 0 ? PCL_DROP_REASON(code) : PCL_FORWARDED;
+	event->reason = code < 0		    ? PCL_DROP_REASON(code)
+			: kind == PCL_EVENT_VERDICT ? PCL_FORWARDED
+						    : PCL_AUDITED;
 	event->file = code < 0 ? PCL_DROP_FILE(code) : 0;
 	event->line = code < 0 ? PCL_DROP_LINE(code) : 0;
 	event->family = family;

@@ -63,6 +63,7 @@ struct pcl_packet {
 	union pcl_addr backend;
 	__be16 backend_port_be;
 	bool decided; /* a verdict was made for this packet, not found */
+	__u8 kind;    /* of that verdict's event, 0: PCL_EVENT_VERDICT */
 };
 
 static __always_inline bool pcl_addr_equal(const union pcl_addr *a, const union pcl_addr *b,

@@ -79,16 +79,19 @@ static __always_inline void pcl_stack_side(struct pcl_side *side,
 	    endpoint ? pcl_endpoint_identity(endpoint, family) : pcl_identity_of(addr, family);
 }
 
-/* Exact identity first: its entries already hold what the wildcard says of it. */
-static __always_inline int pcl_policy_check(struct pcl_side *side, __u32 peer,
-					    enum pcl_direction direction, __u8 protocol,
+/*
+ * Exact identity first: its entries already hold what the wildcard says of it. What audit mode
+ * lets through is noted in the packet, the first direction that would deny it.
+ */
+static __always_inline int pcl_policy_check(struct pcl_packet *packet, struct pcl_side *side,
+					    __u32 peer, enum pcl_direction direction,
 					    __be16 port_be)
 {
 	struct pcl_policy_key key = {
 	    .prefixlen = PCL_POLICY_FULL_BITS,
 	    .identity = peer,
 	    .direction = direction,
-	    .protocol = protocol,
+	    .protocol = packet->tuple.protocol,
 	    .port_be = port_be,
 	};
 	const struct pcl_policy_value *value;
@@ -111,6 +114,12 @@ static __always_inline int pcl_policy_check(struct pcl_side *side, __u32 peer,
 	pcl_trace_step(PCL_STEP_POLICY, direction, verdict, side->rule, peer);
 	if (verdict == PCL_POLICY_ALLOW)
 		return PCL_OK;
+	if (verdict == PCL_POLICY_AUDIT) {
+		if (!packet->kind)
+			packet->kind = direction == PCL_EGRESS ? PCL_EVENT_AUDIT_EGRESS
+							       : PCL_EVENT_AUDIT_INGRESS;
+		return PCL_OK;
+	}
 	if (verdict == PCL_POLICY_REDIRECT)
 		return PCL_DROP(PCL_DROP_PROXY_NOT_READY);
 	return verdict == PCL_POLICY_DENY ? PCL_DROP(PCL_DROP_POLICY_DENY)
@@ -121,21 +130,19 @@ static __always_inline int pcl_policy_check(struct pcl_side *side, __u32 peer,
  * The verdict on a connection, whoever sent the packet at hand: egress of the opener and
  * ingress of the responder, each where it is local.
  */
-static __always_inline int pcl_policy_decide(struct pcl_ct_entry *entry, __u8 protocol,
+static __always_inline int pcl_policy_decide(struct pcl_packet *packet, struct pcl_ct_entry *entry,
 					     __be16 port_be)
 {
 	struct pcl_side *opener = &entry->sides[0], *responder = &entry->sides[1];
 	int result;
 
 	if (opener->ifindex) {
-		result =
-		    pcl_policy_check(opener, responder->identity, PCL_EGRESS, protocol, port_be);
+		result = pcl_policy_check(packet, opener, responder->identity, PCL_EGRESS, port_be);
 		if (result)
 			return result;
 	}
 	if (responder->ifindex)
-		return pcl_policy_check(responder, opener->identity, PCL_INGRESS, protocol,
-					port_be);
+		return pcl_policy_check(packet, responder, opener->identity, PCL_INGRESS, port_be);
 	return PCL_OK;
 }
 

@@ -13,6 +13,7 @@ enum pcl_reason {
 	PCL_FORWARDED = 0,
 	PCL_TO_STACK = 1,	  /* handed to the host's network stack */
 	PCL_NEIGHBOUR_REPLY = 2,  /* ARP or NDP answered by the datapath */
+	PCL_AUDITED = 3,	  /* forwarded, and a policy in audit mode would have denied it */
 	PCL_DROP_SOURCE_IP = 132, /* source address is not the endpoint's */
 	PCL_DROP_POLICY = 133,	  /* no rule allows it */
 	PCL_DROP_INVALID = 134,	  /* malformed packet */
@@ -66,6 +67,7 @@ enum pcl_policy_verdict {
 	PCL_POLICY_ALLOW = 1,
 	PCL_POLICY_DENY = 2,
 	PCL_POLICY_REDIRECT = 3, /* allowed as far as a proxy allows it */
+	PCL_POLICY_AUDIT = 4,	 /* allowed; the rule is the one that would deny */
 };
 
 /* Fixed sizes that user space must know. */
@@ -231,6 +233,8 @@ struct pcl_counter {
 enum pcl_event_kind {
 	PCL_EVENT_VERDICT = 1, /* a new connection, or one decided anew */
 	PCL_EVENT_DROP = 2,
+	PCL_EVENT_AUDIT_INGRESS = 3, /* a verdict: allowed, and the ingress rule would deny it */
+	PCL_EVENT_AUDIT_EGRESS = 4,
 };
 
 /* One record of pcl_events. Addresses and ports are as the sender wrote them. */

@@ -14,6 +14,7 @@ import click
 from pycilium.cli.junit import junit
 from pycilium.cli.sources import load
 from pycilium.errors import SpecError
+from pycilium.model.label_filter import LabelFilter
 from pycilium.model.port import PROTOCOL_NAMES
 from pycilium.policy import convert as convert_policies
 from pycilium.policy import read_manifests
@@ -206,6 +207,30 @@ def convert(sources: tuple[str, ...]) -> None:
     for problem in (*map(str, found.errors), *converted.problems):
         click.echo(f"not converted: {problem}", err=True)
     sys.exit(1 if found.errors or converted.problems else 0)
+
+
+@policy.command()
+@_SOURCES
+@_PEERS
+@_PORTS
+@click.option(
+    "--labels", "-l", "patterns", required=True, metavar="PATTERNS",
+    help='Keys that count, as in "app,team.*" or "!pod-template-hash".',
+)  # fmt: skip
+@_CIDR
+def identities(
+    sources: tuple[str, ...],
+    peers_file: str,
+    ports: tuple[str, ...],
+    patterns: str,
+    cilium_cidr: bool,
+) -> None:
+    """Try a label filter: which identities merge; exit code 1 if a verdict changes."""
+    suite = Suite.read(peers_file)
+    policies = load(sources, suite, cilium_cidr=cilium_cidr)
+    effect = policies.label_effect(LabelFilter(patterns), suite.peers, _ports(ports, suite))
+    click.echo(str(effect))
+    sys.exit(1 if effect.difference else 0)
 
 
 def _ports(given: tuple[str, ...], suite: Suite) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from pycilium.errors import SpecError
+from pycilium.model.label_filter import LabelFilter
 
 _CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; Python has no name for it
 
@@ -52,6 +53,7 @@ class Config:
     events: EventLevel = attrs.field(default=EventLevel.VERDICTS)
     allow_host: bool = True
     cidr_matches_pods: bool = True
+    label_filter: LabelFilter = attrs.field(factory=LabelFilter)
     ipv4: bool = True
     ipv6: bool = True
     services: bool = True
@@ -76,12 +78,17 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest."""
-        return {**attrs.asdict(self), "events": self.events.value}
+        return {
+            **attrs.asdict(self, recurse=False),
+            "events": self.events.value,
+            "label_filter": list(self.label_filter.patterns),
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Config:
         """What to_dict() made."""
-        return cls(**{**content, "events": EventLevel.of(content["events"])})
+        events, label_filter = EventLevel.of(content["events"]), content["label_filter"]
+        return cls(**{**content, "events": events, "label_filter": LabelFilter(label_filter)})
 
 
 def jiffies(seconds: float) -> int:

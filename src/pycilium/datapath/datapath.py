@@ -21,11 +21,12 @@ from pycilium.datapath.services import Services
 from pycilium.datapath.twin import reload_programs
 from pycilium.errors import PermissionDeniedError
 from pycilium.libbpf import Object, ObjectSpec, features
+from pycilium.model import LabelFilter
 from pycilium.net import NetNS
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pycilium.datapath.endpoint import Endpoint
     from pycilium.datapath.explanation import Explanation
@@ -48,7 +49,9 @@ class Datapath:
         self.policies = Policies(core, self.identities, self._rules)
         self.endpoints = Endpoints(core, self.identities, self.policies)
         self.services = Services(core)
-        self._flows = Flows(core, self.endpoints, self.identities, self._rules, self.services)
+        self._flows = Flows(
+            core, self.endpoints, self.identities, self._rules, self.services, self.policies
+        )
         parts = (self.endpoints, self.identities, self.policies, self._rules)
         self._explainer = Explainer(core, *parts)
         core.describe = lambda: manifest_of(self, core)
@@ -63,6 +66,7 @@ class Datapath:
         events: EventLevel | str = EventLevel.VERDICTS,
         allow_host: bool = True,
         cidr_matches_pods: bool = True,
+        label_filter: LabelFilter | str | Iterable[str] = (),
         ipv4: bool = True,
         ipv6: bool = True,
         services: bool = True,
@@ -73,6 +77,7 @@ class Datapath:
         `bpffs`. sizes: entries by map name, "pcl_policy_set" for one policy set. allow_host:
         the node may reach its endpoints unless a rule denies it. cidr_matches_pods: prefixes in
         rules also mean endpoints and nodes, as in Kubernetes; else only the world, as in Cilium.
+        label_filter: which labels make an identity; PolicySet.label_effect() tries one out.
         Linux >= 6.1.
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
@@ -81,6 +86,9 @@ class Datapath:
             events=EventLevel.of(events),
             allow_host=allow_host,
             cidr_matches_pods=cidr_matches_pods,
+            label_filter=(
+                label_filter if isinstance(label_filter, LabelFilter) else LabelFilter(label_filter)
+            ),
             ipv4=ipv4,
             ipv6=ipv6,
             services=services,

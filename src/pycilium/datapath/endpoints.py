@@ -64,7 +64,7 @@ class Endpoints:
         own = _addresses(address)
         with self._core.lock, ExitStack() as undo:
             number = self._admit(own, name, mac)
-            parsed = Labels.of(labels)
+            parsed = self._labels(labels)
             inside, owned = self._namespace(netns, number)
             undo.callback(_leave, inside, owned)
             pair = (self._core.node, inside, f"pcl{number}", ifname, mac)
@@ -98,7 +98,7 @@ class Endpoints:
         own = _addresses(address)
         with self._core.lock, ExitStack() as undo:
             number = self._admit(own, name, mac)
-            parsed = Labels.of(labels)
+            parsed = self._labels(labels)
             device = devices.find(self._core.node, ifname, mac)
             self._require_free(device)
             inside = None if netns is None else _open(netns)
@@ -134,12 +134,16 @@ class Endpoints:
             self._require_member(endpoint)
             before, old_slot = endpoint.identity, endpoint.slot
             held = self._identities.hold(endpoint.addresses)
-            endpoint.identity, endpoint.slot = self._rejoin(endpoint, Labels.of(labels))
+            endpoint.identity, endpoint.slot = self._rejoin(endpoint, self._labels(labels))
             self._core.save()
             self._write(endpoint)
             self._core.bump(old_slot)
             self._identities.let_go(held)
             self._policies.leave(before)
+
+    def _labels(self, given: Any) -> Labels:
+        """Those that count of what a user gave."""
+        return self._core.config.label_filter.apply(Labels.of(given))
 
     def _rejoin(self, endpoint: Endpoint, labels: Labels) -> tuple[Identity, int]:
         try:

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 _SOURCE_PORT = 40000
 _SHOT = 2  # TC_ACT_SHOT
-_BY_POLICY = {"PCL_FORWARDED", "PCL_TO_STACK", "PCL_DROP_POLICY", "PCL_DROP_POLICY_DENY"}
+_BY_POLICY = {
+    "PCL_FORWARDED", "PCL_TO_STACK", "PCL_AUDITED", "PCL_DROP_POLICY", "PCL_DROP_POLICY_DENY",
+}  # fmt: skip
+_AUDIT = 4  # PCL_POLICY_AUDIT
 
 
 @attrs.frozen
@@ -83,6 +86,7 @@ class Explainer:
             rule=rule,
             steps=self._narrator.tell(trace.records, run.question.destination.version),
             nearest=nearest,
+            audited=reason == "PCL_AUDITED",
             disagreement=_compare(allowed, rule, foretold),
         )
 
@@ -161,6 +165,7 @@ class Explainer:
         if reason not in _BY_POLICY:
             return None
         asked = [one for one in records if one.step == self._step.PCL_STEP_POLICY]
+        asked = [one for one in asked if one.b == _AUDIT][:1] or asked
         return self._rules.find(asked[-1].c, allowed=asked[-1].b == 1) if asked else None
 
     def _evaluate(self, run: _Run, records: tuple[Any, ...]) -> Verdict | None:
@@ -209,7 +214,10 @@ def _question(
 
 
 def _compare(allowed: bool, rule: RuleRef | None, foretold: Verdict | None) -> str:
-    if foretold is None or (foretold.allowed == allowed and rule in (None, foretold.rule)):
+    if foretold is None:
+        return ""
+    named = foretold if foretold.audited is None else foretold.audited
+    if foretold.allowed == allowed and rule in (None, named.rule):
         return ""
     kernel = f"the kernel says {'allowed' if allowed else 'denied'} by {rule}"
     return f"{kernel}, the rules say {foretold}: please report this"

@@ -28,7 +28,8 @@ class Step:
 class Explanation:
     """The kernel's own answer; `rule` decided, `nearest` would have allowed a denied packet.
 
-    verdict: name in enum pcl_reason. disagreement: not empty where the evaluator, which works
+    verdict: name in enum pcl_reason. audited: allowed only because the policy of `rule`, which
+    would deny it, is in audit mode. disagreement: not empty where the evaluator, which works
     on the rules and not on the kernel's entries, comes to another answer: that is a bug.
     """
 
@@ -39,6 +40,7 @@ class Explanation:
     rule: RuleRef | None
     steps: tuple[Step, ...]
     nearest: Nearest | None = None
+    audited: bool = False
     disagreement: str = ""
 
     def __bool__(self) -> bool:
@@ -47,6 +49,8 @@ class Explanation:
     @property
     def headline(self) -> str:
         """One line."""
+        if self.audited:
+            return f"{self.question}: allowed in audit mode, else denied by {self.rule}"
         if self.allowed:
             return f"{self.question}: allowed{f' by {self.rule}' if self.rule else ''}"
         if self.rule:
@@ -63,6 +67,7 @@ class Explanation:
             "rule": None if self.rule is None else str(self.rule),
             "steps": [{"stage": s.stage, "text": s.text, **s.facts} for s in self.steps],
             "nearest": None if self.nearest is None else str(self.nearest),
+            "audited": self.audited,
             "disagreement": self.disagreement,
         }
 

@@ -15,7 +15,7 @@ import attrs
 from pycilium.datapath.narrate import place
 from pycilium.datapath.wire import Address, address_of, be16
 from pycilium.libbpf import RingBuffer, split_records
-from pycilium.model import Flow, Party
+from pycilium.model import Direction, Flow, Party
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.core import Core
     from pycilium.datapath.endpoints import Endpoints
     from pycilium.datapath.identities import Identities
+    from pycilium.datapath.policies import Policies
     from pycilium.datapath.rules import Rules
     from pycilium.datapath.services import Services
 
@@ -58,16 +59,23 @@ class Flows:
         identities: Identities,
         rules: Rules,
         services: Services,
+        policies: Policies,
     ) -> None:
         self._core = core
         self._endpoints = endpoints
         self._identities = identities
         self._rules = rules
         self._services = services
+        self._policies = policies
         self._event = core.spec.types["pcl_event"]
         self._reasons = core.spec.enums["pcl_reason"]
         self._files = core.spec.enums["pcl_file"]
-        self._drop = core.spec.enums["pcl_event_kind"].PCL_EVENT_DROP
+        kinds = core.spec.enums["pcl_event_kind"]
+        self._drop = kinds.PCL_EVENT_DROP
+        self._audits = {
+            int(kinds.PCL_EVENT_AUDIT_INGRESS): Direction.INGRESS,
+            int(kinds.PCL_EVENT_AUDIT_EGRESS): Direction.EGRESS,
+        }
         self._ring: RingBuffer | None = None
         self._delivered = 0
         self._lost = self.counts().lost
@@ -118,7 +126,7 @@ class Flows:
         family = event.family or 4  # 0: no IP at all, such as ARP
         source = address_of(event.src.bytes, family)
         destination = address_of(event.dst.bytes, family)
-        return Flow(
+        flow = Flow(
             time=event.time_ns / 1e9,
             source=self._party(source, 0 if icmp else be16(event.sport_be), event.src_identity),
             destination=self._party(
@@ -134,7 +142,10 @@ class Flows:
             backend=self._backend(event),
             tcp_flags=event.tcp_flags,
             length=event.length,
+            audited=self._audits.get(event.kind),
         )
+        log = self._policies.log_of(flow.rule)
+        return attrs.evolve(flow, log=log) if log else flow
 
     def _rule(self, event: Any, number: int) -> Any:
         """A default decision (0) is shown by the reason, not by a rule."""

@@ -95,6 +95,15 @@ class Identities:
         """The labels behind a number, none if it is unknown."""
         return self._allocator.get(number).labels
 
+    @property
+    def next_numbers(self) -> tuple[int, int]:
+        """Where the search for unused numbers goes on; set after a restart."""
+        return self._allocator.next_numbers
+
+    @next_numbers.setter
+    def next_numbers(self, numbers: tuple[int, int]) -> None:
+        self._allocator.go_on_from(numbers)
+
     def known(self) -> dict[int, Labels]:
         """Every identity in use, by number."""
         return self._allocator.all()

@@ -20,6 +20,7 @@ _CONNTRACK = ("new connection", "known connection, its verdict holds", "known, d
 _VERDICTS = (
     "denied by default: no rule allows it", "allowed", "denied",
     "for a proxy to decide, and none runs here",
+    "allowed in audit mode, else denied",
 )  # fmt: skip
 _DIRECTIONS = ("ingress", "egress")
 
@@ -83,7 +84,7 @@ class Narrator:
 
     def _policy(self, record: Any, _family: int) -> str:
         rule = self._rules.find(record.c, allowed=record.b == 1)
-        by = f" by {rule}" if record.c else " by default" if record.b == 1 else ""
+        by = f" by {rule}" if record.c else " by default" if record.b in (1, 4) else ""
         peer = "from" if record.a == 0 else "to"
         return (
             f"{_DIRECTIONS[record.a]} {peer} {self.identity(record.d)}: {_VERDICTS[record.b]}{by}"

@@ -18,7 +18,7 @@ from pycilium.datapath.sets import PolicySets
 from pycilium.errors import SpecError
 from pycilium.model import Delta, Identity, Policy
 from pycilium.model.identity import RESERVED
-from pycilium.policy import named_prefixes
+from pycilium.policy import PolicySet, named_prefixes
 from pycilium.policy.compiler import Compiler
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pycilium.datapath.rules import Rules
     from pycilium.datapath.sets import Pairs
     from pycilium.datapath.wire import Address
-    from pycilium.model import Change, Labels
+    from pycilium.model import Change, Labels, RuleRef
 
-Desired = Policy | list[Policy] | tuple[Policy, ...]
+Desired = Policy | list[Policy] | tuple[Policy, ...] | PolicySet
 
 
 @attrs.frozen
@@ -55,6 +55,7 @@ class Policies:
         self.sets = PolicySets(core, rules)
         self.applied: tuple[Policy, ...] = ()
         self._compiler: Compiler[Pairs] | None = None
+        self._logs: tuple[tuple[Policy, ...], dict[RuleRef, str]] | None = None
         self._coming: tuple[Policy, ...] | None = None
         self._coming_sets: dict[int, Pairs] = {}
 
@@ -67,23 +68,25 @@ class Policies:
     def __repr__(self) -> str:
         return f"<Policies {', '.join(one.name for one in self.applied)}>"
 
-    def plan(self, desired: Desired) -> Delta:
+    def plan(self, desired: Desired, *, audit: bool = False) -> Delta:
         """What apply() would change, with the exact map entries; touches nothing.
 
         Raises SpecError and MapFullError as apply() does.
         """
-        wanted = _checked(desired)
+        wanted = _checked(desired, audit)
         with self._core.lock:
             self._core.require_open()
             with self._identities.trial():
                 return self._plan(wanted).delta
 
-    def apply(self, desired: Desired) -> Delta:
+    def apply(self, desired: Desired, *, audit: bool = False) -> Delta:
         """Make these the policies in force, all others gone; a second call writes nothing.
 
-        Raises SpecError and MapFullError before anything has changed.
+        desired: policies, or a PolicySet, whose cluster says what the names in them stand for.
+        audit: all of them in audit mode, whatever they say of themselves. Raises SpecError and
+        MapFullError before anything has changed.
         """
-        wanted = _checked(desired)
+        wanted = _checked(desired, audit)
         with self._core.lock:
             self._core.require_open()
             self.read_node()
@@ -94,6 +97,13 @@ class Policies:
             self._carry_out(plan)
             self._core.save()
             return plan.delta
+
+    def log_of(self, rule: RuleRef | None) -> str:
+        """The word that a policy in force has for flows that a rule of it decides."""
+        if self._logs is None or self._logs[0] is not self.applied:
+            rules = (one for policy in self.applied for one in policy.rules if one.log)
+            self._logs = (self.applied, {one.ref: one.log for one in rules})
+        return self._logs[1].get(rule, "") if rule is not None else ""
 
     def read_node(self) -> None:
         """Look at the node's addresses anew and put them into force."""
@@ -240,13 +250,17 @@ def _rules_in(sets: Iterable[Pairs]) -> Iterator[int]:
     return (int.from_bytes(value[4:8], "little") for one in sets for value in one.values())
 
 
-def _checked(desired: Any) -> tuple[Policy, ...]:
+def _checked(desired: Any, audit: bool) -> tuple[Policy, ...]:
     several = [desired] if isinstance(desired, Policy) else desired
+    if isinstance(several, PolicySet):
+        several = several.cluster.bind(several.policies)
     if not isinstance(several, (list, tuple)):
-        raise SpecError("policies", desired, "a Policy or a list of them")
+        raise SpecError("policies", desired, "a Policy, a list of them or a PolicySet")
     for one in several:
         if not isinstance(one, Policy):
             raise SpecError("policies", one, "a Policy")
+    if audit:
+        return tuple(one if one.audit else attrs.evolve(one, audit=True) for one in several)
     return tuple(several)
 
 

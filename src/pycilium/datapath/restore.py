@@ -38,6 +38,7 @@ def manifest_of(datapath: Datapath, core: Core) -> dict[str, Any]:
             for number, labels in known.items()
             if number not in RESERVED
         },
+        "next_identities": list(datapath.identities.next_numbers),
         "endpoints": [endpoint.to_dict() for endpoint in datapath.endpoints],
         "services": serial.dump(tuple(datapath.services) if services is None else services),
         **datapath.policies.manifest(),
@@ -47,6 +48,7 @@ def manifest_of(datapath: Datapath, core: Core) -> dict[str, Any]:
 def restore(datapath: Datapath, core: Core, content: dict[str, Any]) -> None:
     """Rebuild the object graph, then converge: only what differs is written."""
     labels = {int(number): serial.load(one) for number, one in content["identities"].items()}
+    datapath.identities.next_numbers = tuple(content["next_identities"])
     held = [datapath.identities.acquire(one, number=number) for number, one in labels.items()]
     for number, rule in content["rules"]:
         datapath._rules.restore(number, serial.load(rule))  # noqa: SLF001 - one subject

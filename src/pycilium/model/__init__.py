@@ -8,6 +8,7 @@ from pycilium.model.endpoint import Endpoint
 from pycilium.model.flow import Flow, Party
 from pycilium.model.identity import Identity, IdentityAllocator
 from pycilium.model.l7 import DnsRule, HeaderMatch, HttpRule, L7Rules
+from pycilium.model.label_filter import LabelFilter
 from pycilium.model.labels import Label, Labels
 from pycilium.model.peer import (
     CidrGroupPeer,
@@ -44,6 +45,7 @@ __all__ = [
     "IdentityAllocator",
     "L7Rules",
     "Label",
+    "LabelFilter",
     "Labels",
     "NamedPort",
     "Nearest",

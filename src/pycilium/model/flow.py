@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 import attrs
 
 from pycilium.model.identity import Identity
-from pycilium.model.policy import DEFAULT_DENY, RuleRef
+from pycilium.model.policy import DEFAULT_DENY, Direction, RuleRef
 from pycilium.model.port import PROTOCOL_NAMES
 
 
@@ -28,7 +28,11 @@ class Party:
 
 @attrs.frozen
 class Flow:
-    """One verdict or drop. time: seconds of CLOCK_MONOTONIC. reason: the C enum's name."""
+    """One verdict or drop. time: seconds of CLOCK_MONOTONIC. reason: the C enum's name.
+
+    audited: the direction in which a policy in audit mode would have denied what was allowed.
+    log: the word that the deciding rule's policy has for it.
+    """
 
     time: float
     source: Party
@@ -43,17 +47,28 @@ class Flow:
     backend: str
     tcp_flags: int
     length: int
+    audited: Direction | None = None
+    log: str = ""
 
     @property
     def rule(self) -> RuleRef | None:
-        """The rule that decided: ingress comes after egress; no entry is the default."""
+        """The rule that decided: ingress comes after egress; no entry is the default.
+
+        Of an audited flow the one that would have denied it.
+        """
+        if self.audited is not None:
+            egress = self.audited is Direction.EGRESS
+            return (self.egress_rule if egress else self.ingress_rule) or DEFAULT_DENY
         if self.reason.removeprefix("PCL_") == "DROP_POLICY":
             return DEFAULT_DENY
         return self.ingress_rule or self.egress_rule
 
     def __str__(self) -> str:
         word = "ALLOWED" if self.allowed else f"DROPPED ({self.reason} at {self.location})"
+        if self.audited is not None:
+            word = f"AUDITED at {self.audited}"
         protocol = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
         via = f" via {self.backend}" if self.backend else ""
         by = f" by {self.rule}" if self.rule else ""
-        return f"{self.source} -> {self.destination}{via} {protocol} {word}{by}"
+        log = f" [{self.log}]" if self.log else ""
+        return f"{self.source} -> {self.destination}{via} {protocol} {word}{by}{log}"

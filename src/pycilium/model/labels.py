@@ -15,7 +15,7 @@ NAMESPACE_KEY = "io.kubernetes.pod.namespace"
 NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
 SERVICE_ACCOUNT_KEY = "io.cilium.k8s.policy.serviceaccount"
 NAMESPACE_NAME_KEY = "kubernetes.io/metadata.name"
-_TRUSTED = ("io.kubernetes.", "io.cilium.")
+TRUSTED_KEYS = ("io.kubernetes.", "io.cilium.")
 
 
 @attrs.frozen(order=True)
@@ -66,7 +66,7 @@ class Labels:
         claims a key of the cluster's.
         """
         for key in labels:
-            if ":" in key or key.startswith(_TRUSTED):
+            if ":" in key or key.startswith(TRUSTED_KEYS):
                 raise SpecError("labels", key, "a key that is not the cluster's own")
         around = {NAMESPACE_NAME_KEY: namespace, **(namespace_labels or {})}
         found = {**labels, NAMESPACE_KEY: namespace}

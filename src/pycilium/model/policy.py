@@ -95,7 +95,8 @@ class Policy:
     """Rules for the endpoints, or the nodes, that a selector selects.
 
     default_deny_*: whether, in that direction, what no rule of its tier decides is denied.
-    tier: decides before every higher one. priority: within the tier, the lower first.
+    tier: decides before every higher one. priority: within the tier, the lower first. audit:
+    what it would deny is allowed and reported, until it is taken out of audit mode.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Policy:
     tier: int = Tier.NORMAL
     priority: float = 0.0
     nodes: bool = False
+    audit: bool = False
 
     @classmethod
     def from_yaml(cls, source: str | os.PathLike[str]) -> Policy:

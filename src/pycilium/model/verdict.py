@@ -28,6 +28,7 @@ class Verdict:
 
     policies: those that deny by default what no rule allows, where that is the reason.
     redirect: what a proxy lets through of an allowed connection. log: the rule's word for it.
+    audited: the denial that policies in audit mode would have made of an allowed connection.
     """
 
     allowed: bool
@@ -39,6 +40,7 @@ class Verdict:
     policies: tuple[str, ...] = ()
     redirect: L7Rules | None = None
     log: str = ""
+    audited: Verdict | None = None
 
     @property
     def nearest(self) -> Nearest | None:
@@ -53,6 +55,8 @@ class Verdict:
         text = f"{word} at {self.direction} by {self.rule}"
         if self.redirect:
             text += f", for {self.redirect}"
+        if self.audited is not None:
+            text += f"; in audit mode: {self.audited}"
         if self.policies:
             text += f"; selected by {', '.join(self.policies)}"
         nearest = self.nearest

@@ -97,6 +97,12 @@ class Evaluator:
         cidr_matches_pods: bool = False,
     ) -> None:
         self._policies = tuple(policies)
+        enforced = [policy for policy in self._policies if not policy.audit]
+        self._enforced: Evaluator | None = None
+        if len(enforced) < len(self._policies):
+            self._enforced = Evaluator(
+                enforced, allow_host=allow_host, cidr_matches_pods=cidr_matches_pods
+            )
         self._allow_host = allow_host
         self._cidr_matches_pods = cidr_matches_pods
         self._selecting: dict[tuple[Labels, bool], tuple[Policy, ...]] = {}
@@ -106,6 +112,17 @@ class Evaluator:
 
     def verdict(self, source: Subject, destination: Subject, port: int, protocol: int) -> Verdict:
         """The verdict on a new connection."""
+        question = (source, destination, port, protocol)
+        if self._enforced is None:
+            return self._verdict(*question)
+        verdict = self._enforced.verdict(*question)
+        if not verdict.allowed:
+            return verdict
+        full = self._verdict(*question)
+        return verdict if full.allowed else attrs.evolve(verdict, audited=full)
+
+    def _verdict(self, source: Subject, destination: Subject, port: int, protocol: int) -> Verdict:
+        """By all policies, those in audit mode included."""
         verdict, redirect = None, None
         for direction, subject, peer in (
             (Direction.EGRESS, source, destination),

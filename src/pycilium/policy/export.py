@@ -22,6 +22,7 @@ from pycilium.model.peer import (
 from pycilium.model.policy import Action, Direction, Policy, Rule, Tier
 from pycilium.model.port import PROTOCOL_NAMES, NamedPort, PortMatch
 from pycilium.model.selector import Operator, Selector
+from pycilium.policy.parse import AUDIT_ANNOTATION
 
 
 @attrs.frozen
@@ -57,12 +58,15 @@ def to_yaml(documents: Iterable[dict[str, Any]]) -> str:
 def to_manifest(policy: Policy) -> dict[str, Any]:
     """A CiliumNetworkPolicy, or a clusterwide one. Raises SpecError for what it cannot say."""
     _check_order(policy)
-    subject, metadata = policy.subject, {"name": policy.name}
+    subject = policy.subject
+    metadata: dict[str, Any] = {"name": policy.name}
     kind = "CiliumClusterwideNetworkPolicy"
     if policy.namespace is not None:
         kind, metadata = "CiliumNetworkPolicy", {**metadata, "namespace": policy.namespace}
         kept = tuple(r for r in subject.requirements if r.key != NAMESPACE_KEY)
         subject = Selector(kept)
+    if policy.audit:
+        metadata["annotations"] = {AUDIT_ANNOTATION: "true"}
     spec: dict[str, Any] = {
         "nodeSelector" if policy.nodes else "endpointSelector": selector(subject)
     }

@@ -52,7 +52,7 @@ class Matrix:
     @classmethod
     def of(cls, policies: PolicySet, peers: dict[str, Peer], ports: list[PortRange]) -> Matrix:
         """Ask a set of policies everything."""
-        subjects = {name: peer.subject(policies.cluster) for name, peer in peers.items()}
+        subjects = {name: policies.subject_of(peer) for name, peer in peers.items()}
         ask = policies._evaluator.verdict  # noqa: SLF001 - one subject in two files
         cells = tuple(
             Cell(a, b, port, ask(subjects[a], subjects[b], port.first, port.protocol))

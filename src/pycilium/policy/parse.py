@@ -32,12 +32,16 @@ Source = str | os.PathLike[str] | Mapping[str, Any] | Text
 Reader = Callable[[Node, Context], Iterable[Policy]]
 
 
+AUDIT_ANNOTATION = "pycilium.io/audit"  # "true": the policy is in audit mode
+
+
 @attrs.frozen
 class _Kind:
     read: Reader
     versions: tuple[str, ...]
     namespaced: bool
     specs: bool = False
+    staged: bool = False
 
 
 _CALICO = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
@@ -52,6 +56,12 @@ for _name, _kind in (
     ),
     ("NetworkPolicy", _Kind(calico.policy, _CALICO, True)),
     ("GlobalNetworkPolicy", _Kind(calico.policy, _CALICO, False)),
+    ("StagedNetworkPolicy", _Kind(calico.policy, _CALICO, True, staged=True)),
+    ("StagedGlobalNetworkPolicy", _Kind(calico.policy, _CALICO, False, staged=True)),
+    (
+        "StagedKubernetesNetworkPolicy",
+        _Kind(kubernetes.network_policy, _CALICO, True, staged=True),
+    ),
 ):
     for _version in _kind.versions:
         _KINDS[_version, _name] = _kind
@@ -116,8 +126,10 @@ def _policies(document: Node, top: dict[str, Node]) -> Iterator[Policy]:
         specs += top["specs"].items()
     if not specs:
         raise document.error("a spec", "no spec")
+    audit = known.staged or _is_audited(top)
     for spec in specs:
-        yield from known.read(spec, context)
+        for policy in known.read(_without_stage(spec) if known.staged else spec, context):
+            yield attrs.evolve(policy, audit=True) if audit else policy
 
 
 def _kind_of(document: Node, top: dict[str, Node]) -> _Kind:
@@ -136,6 +148,24 @@ def _context(document: Node, top: dict[str, Node], known: _Kind) -> Context:
     name = metadata["name"].text() if "name" in metadata else "unnamed"
     namespace = metadata["namespace"].text() if "namespace" in metadata else "default"
     return Context(name, namespace if known.namespaced else None, document.file)
+
+
+def _without_stage(spec: Node) -> Node:
+    """A staged policy that would be deleted has nothing to audit."""
+    fields = dict(spec.mapping())
+    stage = fields.pop("stagedAction", None)
+    if stage is not None:
+        stage.one_of(["Set"])
+    return attrs.evolve(spec, value=fields)
+
+
+def _is_audited(top: dict[str, Node]) -> bool:
+    """By its annotation, which is text as all annotations are."""
+    metadata = top["metadata"].mapping() if "metadata" in top else {}
+    annotations = metadata["annotations"].mapping() if "annotations" in metadata else {}
+    if AUDIT_ANNOTATION not in annotations:
+        return False
+    return annotations[AUDIT_ANNOTATION].one_of(["true", "false"]) == "true"
 
 
 def _documents(source: Source | Iterable[Source], errors: list[SpecError] | None) -> Iterator[Node]:

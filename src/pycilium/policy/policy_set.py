@@ -10,6 +10,7 @@ import attrs
 
 from pycilium.errors import SpecError
 from pycilium.model.flow import Flow
+from pycilium.model.label_filter import LabelFilter
 from pycilium.model.labels import Labels
 from pycilium.model.policy import Policy
 from pycilium.model.port import PROTOCOLS, PortRange, parse_ports
@@ -22,6 +23,7 @@ from pycilium.policy.peer import Peer
 
 if TYPE_CHECKING:
     from pycilium.policy.difference import Difference
+    from pycilium.policy.label_effect import LabelEffect
     from pycilium.policy.lint import Finding
     from pycilium.policy.matrix import Matrix
     from pycilium.policy.suggest import Suggestion
@@ -51,7 +53,7 @@ class PolicySet:
 
     cidr_matches_pods: prefixes also mean pods and nodes with an address in them, as Kubernetes
     has it; without it they mean only what is outside the cluster, as Cilium has it. allow_host:
-    the node may reach its pods unless a rule denies it.
+    the node may reach its pods unless a rule denies it. label_filter: which labels of a pod count.
     """
 
     policies: tuple[Policy, ...] = attrs.field(default=(), converter=_as_tuple)
@@ -59,6 +61,7 @@ class PolicySet:
     cidr_matches_pods: bool = True
     allow_host: bool = True
     errors: tuple[SpecError, ...] = ()
+    label_filter: LabelFilter = attrs.field(default=LabelFilter())
     _evaluator: Evaluator = attrs.field(init=False, repr=False)
     _subjects: dict[Peer, Subject] = attrs.field(init=False, repr=False, factory=dict)
 
@@ -109,20 +112,27 @@ class PolicySet:
         port: the destination's; for ICMP the type. Raises SpecError.
         """
         question = Question(
-            self._subject(source),
-            self._subject(destination),
+            self.subject_of(source),
+            self.subject_of(destination),
             _check_port(port),
             _protocol(protocol),
         )
         return self.answer(question)
 
-    def _subject(self, peer: Peer) -> Subject:
+    def subject_of(self, peer: Peer) -> Subject:
+        """A peer as the evaluator sees it, with the labels that count."""
         found = self._subjects.get(peer)
         if found is None:
             if len(self._subjects) >= _REMEMBERED:
                 self._subjects.clear()
-            found = self._subjects[peer] = peer.subject(self.cluster)
+            found = self._subjects[peer] = self._find_subject(peer)
         return found
+
+    def _find_subject(self, peer: Peer) -> Subject:
+        subject = peer.subject(self.cluster)
+        if not self.label_filter:
+            return subject
+        return attrs.evolve(subject, labels=self.label_filter.apply(subject.labels))
 
     def answer(self, question: Question) -> Verdict:
         """The same for a question that is put together already."""
@@ -132,7 +142,7 @@ class PolicySet:
 
     def selecting(self, peer: Peer) -> tuple[Policy, ...]:
         """The policies that select a peer."""
-        return self._evaluator.selecting(peer.subject(self.cluster))
+        return self._evaluator.selecting(self.subject_of(peer))
 
     def question_of(self, flow: Flow) -> Question:
         """The question that a flow of a datapath asked."""
@@ -157,6 +167,14 @@ class PolicySet:
 
         return Difference.of(self, other, named(peers), parse_port_list(ports))
 
+    def label_effect(
+        self, label_filter: LabelFilter, peers: Peers, ports: Iterable[PortLike]
+    ) -> LabelEffect:
+        """What another label filter would do: which identities merge, which verdicts change."""
+        from pycilium.policy.label_effect import LabelEffect
+
+        return LabelEffect.of(self, label_filter, named(peers), parse_port_list(ports))
+
     def lint(self, peers: Peers | None = None) -> list[Finding]:
         """What is likely not meant; with peers also selectors that match none of them."""
         from pycilium.policy.lint import lint
@@ -177,7 +195,7 @@ class PolicySet:
             return suggest(self, self.question_of(source))
         if destination is None:
             raise SpecError("destination", None, "a Peer")
-        subjects = source.subject(self.cluster), destination.subject(self.cluster)
+        subjects = self.subject_of(source), self.subject_of(destination)
         return suggest(self, Question(*subjects, _check_port(port), _protocol(protocol)))
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pycilium.model.policy import RuleRef
 from pycilium.model.port import PortRange
@@ -47,6 +47,22 @@ class PortMap:
                 for lo, hi, colour in segments
             ]
 
+    def marked(self, other: PortMap, mark: Callable[[Colour, Colour], Colour]) -> PortMap:
+        """Both maps, each painted everywhere, as one: `mark` says which colour of each place."""
+        found = PortMap()
+        found._any = mark(self._rest(), other._rest())
+        for protocol in self._protocols.keys() | other._protocols.keys():
+            parts = self._segments(protocol), other._segments(protocol)
+            found._protocols[protocol] = list(_zip(*parts, mark))
+        return found
+
+    def _rest(self) -> Colour:
+        assert self._any is not None
+        return self._any
+
+    def _segments(self, protocol: int) -> list[Segment]:
+        return self._protocols.get(protocol, [(0, _ALL, self._any)])
+
     def _paint(self, one: PortRange, colour: Colour) -> None:
         old = self._protocols.get(one.protocol)
         if old is None:
@@ -83,6 +99,21 @@ def _fill(segments: list[Segment], first: int, last: int, colour: Colour) -> Ite
         yield max(lo, first), min(hi, last), colour
         if last < hi:
             yield last + 1, hi, None
+
+
+def _zip(
+    ones: list[Segment], others: list[Segment], mark: Callable[[Colour, Colour], Colour]
+) -> Iterator[Segment]:
+    """Two partitions of all ports as one, cut wherever either is."""
+    starts = sorted({lo for lo, _, _ in ones} | {lo for lo, _, _ in others})
+    for lo, end in zip(starts, [*starts[1:], _ALL + 1], strict=True):
+        yield lo, end - 1, mark(_colour_at(ones, lo), _colour_at(others, lo))
+
+
+def _colour_at(segments: list[Segment], port: int) -> Colour:
+    found = next(colour for lo, hi, colour in segments if lo <= port <= hi)
+    assert found is not None
+    return found
 
 
 def _join(segments: Iterator[Segment]) -> Iterator[Segment]:

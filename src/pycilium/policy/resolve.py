@@ -29,10 +29,10 @@ from pycilium.model.policy import (
     RuleRef,
 )
 from pycilium.model.port import WITH_PORTS, NamedPort, PortRange
-from pycilium.policy.ports import PortMap, Prefix
+from pycilium.policy.ports import Colour, PortMap, Prefix
 from pycilium.policy.universe import Universe
 
-NONE, ALLOW, DENY, REDIRECT = range(4)
+NONE, ALLOW, DENY, REDIRECT, AUDIT = range(5)
 _PASS = -1
 IDENTITY_BITS, PROTOCOL_BITS = 40, 48
 _RANK = {Action.DENY: 0, Action.ALLOW: 1, Action.PASS: 3}
@@ -53,10 +53,16 @@ class PolicyEntry:
 
 @attrs.frozen
 class _Tier:
-    """The rules of one tier in the order in which they decide, and whether it ends in a deny."""
+    """The rules of one tier in the order in which they decide, and whether it ends in a deny.
+
+    audited: places of rules whose policies are in audit mode. enforced: whether it ends in a
+    deny without those policies.
+    """
 
     rules: tuple[Rule, ...]
     closed: bool
+    audited: frozenset[int]
+    enforced: bool
 
 
 def resolve(
@@ -96,6 +102,7 @@ class _Side:
         self._universe = universe
         self._tiers = list(_tiers(policies, direction))
         self._rules = [rule for tier in self._tiers for rule in tier.rules]
+        self._audited = any(policy.audit for policy in policies)
         self._host = allow_host and direction is Direction.INGRESS
         self._anybody = frozenset(i for i, r in enumerate(self._rules) if _means_anybody(r))
         self._known: dict[object, list[Prefix]] = {}
@@ -134,19 +141,23 @@ class _Side:
         key = (rules, host, ports, wildcard is None)
         found = self._known.get(key)
         if found is None:
-            painted = self._paint(rules, host, named)
+            painted = self._paint(rules, host, named, audit=True)
+            if self._audited:
+                enforced = self._paint(rules, host, named, audit=False)
+                painted = enforced.marked(painted, _audit)
             found = list(painted.prefixes(without=None if wildcard else NONE))
             self._known[key] = found
         return found
 
-    def _paint(self, rules: frozenset[int], host: bool, named: Labels) -> PortMap:
+    def _paint(self, rules: frozenset[int], host: bool, named: Labels, *, audit: bool) -> PortMap:
+        """audit: with the policies that are in audit mode, as if they were in force."""
         painted, start = PortMap(), 0
         for tier in self._tiers:
-            for index, rule in enumerate(tier.rules, start):
-                if index in rules:
+            for place, rule in enumerate(tier.rules):
+                if start + place in rules and (audit or place not in tier.audited):
                     painted.paint(_ports(rule, named), _colour(rule))
             start += len(tier.rules)
-            if tier.closed:
+            if tier.closed if audit else tier.enforced:
                 painted.fill((ALLOW, HOST_ALLOW) if host else (NONE, DEFAULT_DENY))
             painted.clear(_PASS)
         painted.fill((ALLOW, DEFAULT_ALLOW))
@@ -163,14 +174,19 @@ def _tiers(policies: Sequence[Policy], direction: Direction) -> Iterator[_Tier]:
     for tier in sorted({policy.tier for policy in policies}):
         mine = [policy for policy in policies if policy.tier == tier]
         placed = [
-            ((policy.priority, rule.order, _rank(rule)), rule)
+            ((policy.priority, rule.order, _rank(rule)), rule, policy.audit)
             for policy in mine
             for rule in policy.rules
             if rule.direction is direction
         ]
-        placed.sort(key=lambda pair: pair[0])
-        closed = any(policy.denies_by_default(direction) for policy in mine)
-        yield _Tier(tuple(rule for _, rule in placed), closed)
+        placed.sort(key=lambda one: one[0])
+        closing = [policy for policy in mine if policy.denies_by_default(direction)]
+        yield _Tier(
+            tuple(rule for _, rule, _ in placed),
+            bool(closing),
+            frozenset(i for i, (_, _, audit) in enumerate(placed) if audit),
+            any(not policy.audit for policy in closing),
+        )
 
 
 def _rank(rule: Rule) -> int:
@@ -192,6 +208,12 @@ def _colour(rule: Rule) -> tuple[int, RuleRef]:
     if rule.action is Action.DENY:
         return DENY, rule.ref
     return REDIRECT if rule.l7 else ALLOW, rule.ref
+
+
+def _audit(enforced: Colour, full: Colour) -> Colour:
+    """What is allowed and would be denied keeps the name of what would deny it."""
+    denied = enforced[0] == ALLOW and full[0] in (NONE, DENY)
+    return (AUDIT, full[1]) if denied else enforced
 
 
 def _ports(rule: Rule, named: Labels) -> tuple[PortRange, ...] | None:
