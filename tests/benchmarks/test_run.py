@@ -21,6 +21,14 @@ GOALS = {
         "connections: pycilium, 3 services, beside 1 service": 0.98,
         "connect p50: pycilium, 3 services": 1.05,
     },
+    "policy": {
+        "40 identities, 20 policies: cold": 1,
+        "40 identities, 20 policies: one policy added, P99": 1,
+        "40 identities, 20 policies: one pod relabelled, P99": 1,
+        "40 identities, 20 policies: one identity added, P99": 1,
+        "40 identities, 20 policies: a rule of 10 prefixes added, P99": 1,
+        "verdicts on 20 policies": 1,
+    },
     "program": {
         "1,000 map entries, pycilium": 0.45,
         "20 services, pycilium": 0.4,

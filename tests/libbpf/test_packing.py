@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycilium.errors import SpecError
-from pycilium.libbpf.codec import BytesCodec, Field, IntCodec, StructCodec, UnionCodec
+from pycilium.libbpf import ObjectSpec
+from pycilium.libbpf.codec import BytesCodec, Field, IntCodec, StructCodec, UnionCodec, packer
 
 ADDRESS = UnionCodec("addr", 16, (Field("bytes", 0, BytesCodec(16)), Field("v4", 0, IntCodec(4))))
 FIELDS = (
@@ -56,3 +57,12 @@ def test_the_usual_value_takes_one_step() -> None:
 def test_what_does_not_fit_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SpecError):
         CODEC.encode(wrong)
+
+
+def test_many_of_a_kind_are_packed_by_position() -> None:
+    codec = ObjectSpec.bundled("endpoint").types["pcl_policy_value"]
+    assert packer(codec, "verdict", "rule")(1, 7) == codec.encode({"verdict": 1, "rule": 7})
+    with pytest.raises(SpecError, match="verdict, rule, in this order"):
+        packer(codec, "rule", "verdict")
+    with pytest.raises(SpecError, match="a struct"):
+        packer(None, "rule")

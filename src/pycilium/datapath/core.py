@@ -11,7 +11,7 @@ from pycilium.errors import ClosedError, MapFullError, SpecError
 from pycilium.libbpf import Hook, Map, Object, ObjectSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pycilium.datapath.config import Config
@@ -86,6 +86,11 @@ class Core:
         epochs = self.maps["pcl_epochs"]
         epochs[slot] = (epochs[slot] + 1) & 0xFFFFFFFF
 
+    def bump_all(self, slots: Sequence[int]) -> None:
+        """The same for many slots in one write."""
+        epochs = self.maps["pcl_epochs"]
+        epochs.update((slot, (epochs[slot] + 1) & 0xFFFFFFFF) for slot in slots)
+
     def set_limit(self) -> int:
         """Entries that one policy set may have."""
         inner = self.maps["pcl_policies"].inner
@@ -123,8 +128,3 @@ def write_pairs(table: Map, pairs: Mapping[bytes, bytes]) -> None:
     """Write many entries with few system calls."""
     if pairs:
         table.batch_update(b"".join(pairs), b"".join(pairs.values()), len(pairs))
-
-
-def encode_pair(table: Map, key: Any, value: Any) -> tuple[bytes, bytes]:
-    """One entry as bytes."""
-    return table.key_codec.encode(key), table.value_codec.encode(value)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pycilium.datapath.core import encode_pair, pairs_of, write_pairs
-from pycilium.datapath.wire import Address, Network, ipcache_key
+from pycilium.datapath.core import pairs_of, write_pairs
+from pycilium.datapath.wire import Address, Network, addr
+from pycilium.libbpf import packer
 from pycilium.model import Identity, IdentityAllocator, Labels
 from pycilium.model.identity import RESERVED, reserved_labels
 from pycilium.net import addresses
-from pycilium.policy import covering_labels, prefix_labels
+from pycilium.policy import PrefixIndex, prefix_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -53,6 +54,8 @@ class Identities:
         self._node: frozenset[Address] = frozenset()
         self._ends: dict[Address, Labels] = {}
         self._published: dict[Address, int] = {}
+        self._labelled: tuple[PrefixIndex, list[tuple[Network, Labels]]] = (PrefixIndex(()), [])
+        self._encoded: tuple[Any, Any, dict[bytes, bytes]] = ((), (), {})
         self.current = Assignment()
         self.publish: Callable[[set[Address]], None] = lambda _: None
 
@@ -131,14 +134,21 @@ class Identities:
 
     def resolve(self, wanted: Collection[Network]) -> Assignment:
         """Identities where these prefixes are named, each one use more; see give_back()."""
-        known = set(wanted)
-        named = sorted(prefix_labels(known).items(), key=lambda item: (item[0].version, item[0]))
+        known = PrefixIndex(wanted)
         host = reserved_labels("host")
         return Assignment(
-            {network: self._take(labels) for network, labels in named},
+            {one: self._take(labels) for one, labels in self._prefix_labels(known)},
             {one: self._take(host | self._cover(one, known)) for one in self._node},
             {one: self._take(base | self._cover(one, known)) for one, base in self._ends.items()},
         )
+
+    def _prefix_labels(self, known: PrefixIndex) -> list[tuple[Network, Labels]]:
+        """In a fixed order; what the last call found of the same prefixes is found again."""
+        if known != self._labelled[0]:
+            found = prefix_labels(known)
+            order = sorted(found, key=_order)
+            self._labelled = (known, [(one, found[one]) for one in order])
+        return self._labelled[1]
 
     def give_back(self, assignment: Assignment) -> None:
         """The opposite of resolve()."""
@@ -152,7 +162,7 @@ class Identities:
         for address in addresses:
             self.unsettle([address])
             self._ends[address] = labels
-            cover = self._cover(address, set(self.current.prefixes))
+            cover = self._cover(address, PrefixIndex(self.current.prefixes))
             self.current.ends[address] = self._take(labels | cover)
             found.append(self.current.ends[address])
         return tuple(found)
@@ -181,10 +191,10 @@ class Identities:
         """What stands in the kernel for an endpoint's address."""
         self._published[address] = number
 
-    def _cover(self, address: Address, known: set[Network]) -> Labels:
+    def _cover(self, address: Address, known: PrefixIndex) -> Labels:
         if not self._core.config.cidr_matches_pods:
             return Labels()
-        return covering_labels(address, known)
+        return known.covering(address)
 
     def _take(self, labels: Labels) -> Identity:
         only = labels.items[0] if len(labels) == 1 else None
@@ -194,11 +204,22 @@ class Identities:
 
     def pairs(self, assignment: Assignment) -> dict[bytes, bytes]:
         """The whole ipcache for an assignment, as bytes."""
-        table, static = self._core.maps["pcl_ipcache"], self._core.limits.PCL_IPCACHE_STATIC_BITS
-        return dict(
-            encode_pair(table, ipcache_key(network, static), {"identity": identity.number})
-            for network, identity in self._table(assignment).items()
+        if self._encoded[0] is not assignment.prefixes or self._encoded[1] is not assignment.nodes:
+            found = self._encode(assignment)
+            self._encoded = (assignment.prefixes, assignment.nodes, found)
+        return self._encoded[2]
+
+    def _encode(self, assignment: Assignment) -> dict[bytes, bytes]:
+        spec, static = (
+            self._core.spec.maps["pcl_ipcache"],
+            self._core.limits.PCL_IPCACHE_STATIC_BITS,
         )
+        key = packer(spec.key, "prefixlen", "family", "addr")
+        value = packer(spec.value, "identity")
+        return {
+            key(static + one.prefixlen, one.version, addr(one.network_address)): value(who.number)
+            for one, who in self._table(assignment).items()
+        }
 
     def differs(self, assignment: Assignment) -> bool:
         """Whether write() would change anything."""
@@ -240,3 +261,7 @@ class Identities:
             **assignment.prefixes,
             **{ip_network(address): one for address, one in assignment.nodes.items()},
         }
+
+
+def _order(network: Network) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen

@@ -9,6 +9,7 @@ ipcache forgets the old prefixes and at last the sets do. Each step writes only 
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.rules import Rules
     from pycilium.datapath.sets import Pairs
     from pycilium.datapath.wire import Address
+    from pycilium.libbpf import MapSpec
     from pycilium.model import Change, Labels, RuleRef
 
 Desired = Policy | list[Policy] | tuple[Policy, ...] | PolicySet
@@ -43,6 +45,16 @@ class _Plan:
     then: Assignment
     sets: dict[int, Pairs]
     delta: Delta
+
+
+@attrs.frozen
+class _Table:
+    """One map's entries before and after a change."""
+
+    spec: MapSpec
+    name: str
+    before: Mapping[bytes, bytes]
+    after: Mapping[bytes, bytes]
 
 
 class Policies:
@@ -161,7 +173,7 @@ class Policies:
 
     def manifest(self) -> dict[str, Any]:
         """Policies in force or about to be, and every rule number that a set holds."""
-        used = {*self._used_rules(), *_rules_in(self._coming_sets.values())}
+        used = self._used_rules() | _rules_in(self._coming_sets.values())
         return {
             "policies": serial.dump(self.applied if self._coming is None else self._coming),
             "rules": [[n, serial.dump(rule)] for n, rule in self._rules.items() if n in used],
@@ -178,7 +190,8 @@ class Policies:
     def _plan(self, wanted: tuple[Policy, ...]) -> _Plan:
         prefixes = named_prefixes(wanted)
         between = self._identities.resolve(prefixes | set(self._identities.current.prefixes))
-        then = self._identities.resolve(prefixes)
+        only_more = prefixes >= self._identities.current.prefixes.keys()
+        then = between if only_more else self._identities.resolve(prefixes)
         for state in (between, then):
             self._core.require_room("pcl_ipcache", 0, len(self._identities.pairs(state)))
         sets = self._compile(wanted, self._without_unused(between, then))
@@ -195,7 +208,8 @@ class Policies:
             self._identities.write(plan.then)
         self._identities.current = plan.then
         self._identities.give_back(before)
-        self._identities.give_back(plan.between)
+        if plan.between is not plan.then:
+            self._identities.give_back(plan.between)
         self.sets.sync(plan.sets)
         self._rules.retire(self._used_rules())
 
@@ -221,33 +235,43 @@ class Policies:
             added=len(after.keys() - before.keys()),
             changed=sum(before[key] != after[key] for key in before.keys() & after.keys()),
             removed=len(before.keys() - after.keys()),
-            entries=tuple(self._entries(then, sets)),
+            entries=partial(self._entries, self._tables(then, sets)),
         )
 
-    def _entries(self, then: Assignment, sets: dict[int, Pairs]) -> Iterator[Change]:
+    def _tables(self, then: Assignment, sets: dict[int, Pairs]) -> list[_Table]:
+        """Each table that may change as it is and as it will be; neither is changed later."""
         maps = self._core.spec.maps
-        written, desired = self._identities.written, self._identities.pairs(then)
-        yield from render.changes(maps["pcl_ipcache"], "pcl_ipcache", written, desired)
         inner = maps["pcl_policies"].inner
         assert inner is not None
+        written, desired = self._identities.written, self._identities.pairs(then)
+        found = [_Table(maps["pcl_ipcache"], "pcl_ipcache", written, desired)]
         for identity, pairs in sets.items():
             slot = self.sets[identity]
-            if slot.pairs is pairs:
-                continue
-            name = f"pcl_policies[{slot.number}]"
-            yield from render.changes(inner, name, slot.pairs or {}, pairs)
+            if slot.pairs is not pairs:
+                name = f"pcl_policies[{slot.number}]"
+                found.append(_Table(inner, name, slot.pairs or {}, pairs))
+        return found
 
-    def _used_rules(self) -> Iterator[int]:
-        return _rules_in(self.sets[identity].pairs or {} for identity in self.sets)
+    @staticmethod
+    def _entries(tables: list[_Table]) -> tuple[Change, ...]:
+        return tuple(
+            change
+            for one in tables
+            for change in render.changes(one.spec, one.name, one.before, one.after)
+        )
+
+    def _used_rules(self) -> set[int]:
+        standing = (self.sets[identity].pairs for identity in self.sets)
+        return _rules_in(pairs for pairs in standing if pairs is not None)
 
 
 def _differ(standing: Pairs | None, pairs: Pairs) -> bool:
     return standing is not pairs and standing != pairs
 
 
-def _rules_in(sets: Iterable[Pairs]) -> Iterator[int]:
-    """Every rule number in some sets: the second word of their values."""
-    return (int.from_bytes(value[4:8], "little") for one in sets for value in one.values())
+def _rules_in(sets: Iterable[Pairs]) -> set[int]:
+    """Every rule number in some sets."""
+    return set().union(*(one.rules for one in sets))
 
 
 def _checked(desired: Any, audit: bool) -> tuple[Policy, ...]:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from array import array
+from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,7 +13,7 @@ import attrs
 from pycilium.datapath.core import SET_MAP, pairs_of, write_pairs
 from pycilium.datapath.wire import be16
 from pycilium.errors import MapFullError
-from pycilium.libbpf import Map
+from pycilium.libbpf import Map, packer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +22,16 @@ if TYPE_CHECKING:
     from pycilium.datapath.rules import Rules
     from pycilium.policy import PolicyEntry
 
-Pairs = dict[bytes, bytes]
+_AT_ONCE = 256  # sets that are built aside before one write switches them
+
+
+class Pairs(dict[bytes, bytes]):
+    """One policy set as the kernel's bytes."""
+
+    @cached_property
+    def rules(self) -> frozenset[int]:
+        """Every rule number in it: the second word of the values."""
+        return frozenset(int.from_bytes(one[4:8], "little") for one in set(self.values()))
 
 
 @attrs.define
@@ -76,21 +88,34 @@ class PolicySets:
         self._free.append(slot.number)
         return True
 
-    def swap(self, identity: int, pairs: Pairs) -> None:
-        """Put a new set in force: built aside, switched in one write, then the epoch."""
-        slot, outer = self._slots[identity], self._core.maps["pcl_policies"]
-        with outer.create_inner(max(1, len(pairs))) as inner:
-            write_pairs(inner, pairs)
-            outer[slot.number] = inner
-        slot.pairs = pairs
-        self._core.bump(slot.number)
-
     def sync(self, desired: Mapping[int, Pairs]) -> None:
         """Swap in the sets that differ; the others are not touched."""
-        for identity, pairs in desired.items():
-            slot = self._slots[identity]
-            if slot.pairs is not pairs and slot.pairs != pairs:
-                self.swap(identity, pairs)
+        changed = [
+            (self._slots[identity], pairs)
+            for identity, pairs in desired.items()
+            if self._slots[identity].pairs is not pairs and self._slots[identity].pairs != pairs
+        ]
+        for start in range(0, len(changed), _AT_ONCE):
+            self._swap(changed[start : start + _AT_ONCE])
+
+    def _swap(self, changed: list[tuple[Slot, Pairs]]) -> None:
+        """Build sets aside, switch to them, then count their epochs up.
+
+        One batch: each write of a map of maps waits until no program uses the old one, and a
+        batch waits once for all.
+        """
+        outer = self._core.maps["pcl_policies"]
+        with ExitStack() as built:
+            descriptors = []
+            for _, pairs in changed:
+                inner = built.enter_context(outer.create_inner(max(1, len(pairs))))
+                write_pairs(inner, pairs)
+                descriptors.append(inner.fd)
+            numbers = [slot.number for slot, _ in changed]
+            outer.batch_update(_words(numbers), _words(descriptors), len(changed))
+        for slot, pairs in changed:
+            slot.pairs = pairs
+        self._core.bump_all(numbers)
 
     def adopt(self, identity: int) -> None:
         """Take the set that stands in the kernel as written, if there is one."""
@@ -100,25 +125,21 @@ class PolicySets:
         except KeyError:
             return
         with Map.from_id(number, like=outer.inner) as inner:
-            slot.pairs = pairs_of(inner)
+            slot.pairs = Pairs(pairs_of(inner))
 
     def encode(self, entries: Iterable[PolicyEntry]) -> Pairs:
         """A compiled set as bytes; MapFullError where it is too large for a slot."""
         inner = self._core.spec.maps["pcl_policies"].inner
         assert inner is not None
-        assert inner.key is not None
-        assert inner.value is not None
-        pairs = {}
-        for entry in entries:
-            key = {
-                "prefixlen": entry.prefix_length,
-                "identity": entry.identity,
-                "direction": entry.direction,
-                "protocol": entry.protocol,
-                "port_be": be16(entry.port),
-            }
-            value = {"verdict": entry.verdict, "rule": self._rules.number(entry.rule)}
-            pairs[inner.key.encode(key)] = inner.value.encode(value)
+        key = packer(inner.key, "prefixlen", "identity", "direction", "protocol", "port_be")
+        value, number = packer(inner.value, "verdict", "rule"), self._rules.number
+        pairs = Pairs(
+            (
+                key(one.prefix_length, one.identity, one.direction, one.protocol, be16(one.port)),
+                value(one.verdict, number(one.rule)),
+            )
+            for one in entries
+        )
         if len(pairs) > self._core.set_limit():
             size = self._core.set_limit()
             raise MapFullError(SET_MAP, needed=len(pairs), used=0, size=size)
@@ -131,3 +152,8 @@ class PolicySets:
         if not self._free:
             raise MapFullError("pcl_policies", needed=1, used=len(self._slots), size=size - 1)
         return self._free.pop(0)
+
+
+def _words(numbers: list[int]) -> bytes:
+    """As u32 of the machine's order."""
+    return array("I", numbers).tobytes()

@@ -69,12 +69,3 @@ def mac_text(packed: bytes) -> str:
 def address_key(address: Address) -> dict[str, Any]:
     """struct pcl_address_key."""
     return {"addr": addr(address), "family": address.version}
-
-
-def ipcache_key(network: Network, static_bits: int) -> dict[str, Any]:
-    """struct pcl_ipcache_key."""
-    return {
-        "prefixlen": static_bits + network.prefixlen,
-        "family": network.version,
-        "addr": addr(network.network_address),
-    }

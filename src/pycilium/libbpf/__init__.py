@@ -9,6 +9,7 @@ touches the kernel. Layouts, enums and values come from BTF, so no struct is wri
 from __future__ import annotations
 
 from pycilium.libbpf import features
+from pycilium.libbpf.codec import packer
 from pycilium.libbpf.kinds import CgroupHook, Hook, MapType, ProgramType, XdpMode
 from pycilium.libbpf.link import Attachment, Link, LinkInfo, TcFilter, attachments
 from pycilium.libbpf.map import Map
@@ -38,5 +39,6 @@ __all__ = [
     "XdpMode",
     "attachments",
     "features",
+    "packer",
     "split_records",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -147,6 +147,11 @@ class StructCodec:
         except struct.error:
             return None
 
+    @property
+    def pack(self) -> Callable[..., bytes] | None:
+        """From all fields' values in their order, where they can be packed in one step."""
+        return self._packing.pack if self._packing is not None else None
+
     def _encode_members(self, value: Any) -> bytes:
         data = bytearray(self.size)
         for name, one in _members(self.name, value):
@@ -190,6 +195,20 @@ class UnionCodec:
     def decode(self, buffer: Buffer, offset: int = 0) -> Any:
         """A named tuple of all views."""
         return self.record._make(field.codec.decode(buffer, offset) for field in self.fields)
+
+
+def packer(codec: Codec | None, *names: str) -> Callable[..., bytes]:
+    """A function from these fields' values, in their order, to bytes; for many of a kind.
+
+    SpecError where the codec's struct has other fields or cannot be packed in one step. The
+    function raises struct.error for a value that does not fit.
+    """
+    if not isinstance(codec, StructCodec) or codec.pack is None:
+        raise SpecError("codec", codec, "a struct of integers and bytes")
+    fields = tuple(field.name for field in codec.fields)
+    if names != fields:
+        raise SpecError(codec.name, names, f"the fields {', '.join(fields)}, in this order")
+    return codec.pack
 
 
 def _members(name: str, value: Any) -> Any:

@@ -50,7 +50,7 @@ def reserved_labels(name: str) -> Labels:
     return Labels((Label("reserved", name),))
 
 
-@attrs.define
+@attrs.frozen
 class _Allocation:
     number: int
     references: int
@@ -86,9 +86,7 @@ class IdentityAllocator:
     def copy(self) -> IdentityAllocator:
         """An independent allocator in the same state, to plan with."""
         twin = IdentityAllocator(grace=self._grace, clock=self._clock)
-        twin._by_labels = {
-            k: _Allocation(v.number, v.references) for k, v in self._by_labels.items()
-        }
+        twin._by_labels = dict(self._by_labels)
         twin._by_number = dict(self._by_number)
         twin._next = dict(self._next)
         twin._resting = dict(self._resting)
@@ -100,16 +98,17 @@ class IdentityAllocator:
         held = self._by_labels.get(labels)
         if held is None:
             chosen = self._choose(labels) if number is None else self._restore(number)
-            held = self._by_labels[labels] = _Allocation(chosen, 0)
+            held = _Allocation(chosen, 0)
             self._by_number[chosen] = labels
-        held.references += 1
+        self._by_labels[labels] = _Allocation(held.number, held.references + 1)
         return Identity(held.number, labels)
 
     def release(self, labels: Labels) -> None:
         """One use less; the last one sends the number to rest."""
         held = self._by_labels[labels]
-        held.references -= 1
-        if held.references == 0:
+        if held.references > 1:
+            self._by_labels[labels] = _Allocation(held.number, held.references - 1)
+        else:
             del self._by_labels[labels], self._by_number[held.number]
             self._resting[labels] = _Resting(held.number, self._clock() + self._grace)
             self._asleep.add(held.number)

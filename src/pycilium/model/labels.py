@@ -91,7 +91,7 @@ class Labels:
             (label.source, label.key, label.value if _many(label) else ""): label
             for label in labels
         }
-        return cls(tuple(sorted(unique.values())))
+        return cls(tuple(label for _, label in sorted(unique.items())))
 
     @classmethod
     def _read(cls, labels: Mapping[str, str] | str) -> Labels:

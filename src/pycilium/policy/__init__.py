@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pycilium.policy.cidr import covering_labels, named_prefixes, prefix_labels
+from pycilium.policy.cidr import PrefixIndex, named_prefixes, prefix_labels
 from pycilium.policy.cluster import CidrGroup, Cluster, Node, Service
 from pycilium.policy.compiler import Compiler
 from pycilium.policy.difference import Difference
@@ -34,13 +34,13 @@ __all__ = [
     "Peer",
     "PolicyEntry",
     "PolicySet",
+    "PrefixIndex",
     "Question",
     "Service",
     "Subject",
     "Suggestion",
     "Universe",
     "convert",
-    "covering_labels",
     "evaluate",
     "load_manifests",
     "named_prefixes",

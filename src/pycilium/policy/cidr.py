@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from pycilium.model.labels import Label, Labels
-from pycilium.model.peer import CidrPeer, Entity, Network
+from pycilium.model.peer import CidrPeer, Entity, Network, prefix_label
 from pycilium.model.policy import Policy
 
 _WORLD = {
@@ -31,22 +31,39 @@ def named_prefixes(policies: Iterable[Policy]) -> frozenset[Network]:
 
 def prefix_labels(prefixes: Iterable[Network]) -> dict[Network, Labels]:
     """Labels of each prefix: itself, every named prefix around it, and the world."""
-    known = set(prefixes)
-    return {prefix: _labels(prefix, known) for prefix in known}
+    index = PrefixIndex(prefixes)
+    world = Label("reserved", "world")
+    return {one: Labels.make([world, *index.labels_around(one)]) for one in index}
 
 
-def covering_labels(address: IPv4Address | IPv6Address, prefixes: Collection[Network]) -> Labels:
-    """Labels of every named prefix that an address lies in."""
-    return Labels.make(Label("cidr", str(one)) for one in _around(ip_network(address), prefixes))
+class PrefixIndex:
+    """Prefixes by length and first bits: what lies around another one, without walking up."""
 
+    def __init__(self, prefixes: Iterable[Network]) -> None:
+        self._labels: dict[int, dict[int, dict[int, Label]]] = {4: {}, 6: {}}
+        self._known = frozenset(prefixes)
+        for one in self._known:
+            lengths = self._labels[one.version]
+            first = int(one.network_address) >> (one.max_prefixlen - one.prefixlen)
+            lengths.setdefault(one.prefixlen, {})[first] = prefix_label(one)
 
-def _labels(prefix: Network, known: set[Network]) -> Labels:
-    around = (Label("cidr", str(one)) for one in _around(prefix, known))
-    return Labels.make([Label("reserved", "world"), *around])
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PrefixIndex) and self._known == other._known
 
+    __hash__ = None  # type: ignore[assignment]
 
-def _around(prefix: Network, known: Collection[Network]) -> Iterator[Network]:
-    for length in range(prefix.prefixlen + 1) if known else ():
-        candidate = prefix.supernet(new_prefix=length)
-        if candidate in known:
-            yield candidate
+    def __iter__(self) -> Iterator[Network]:
+        return iter(self._known)
+
+    def labels_around(self, prefix: Network) -> Iterator[Label]:
+        """The label of every prefix that holds this one, itself included."""
+        bits, first = prefix.max_prefixlen, int(prefix.network_address)
+        for length, found in self._labels[prefix.version].items():
+            if length <= prefix.prefixlen:
+                label = found.get(first >> (bits - length))
+                if label is not None:
+                    yield label
+
+    def covering(self, address: IPv4Address | IPv6Address) -> Labels:
+        """Labels of every prefix that an address lies in."""
+        return Labels.make(self.labels_around(ip_network(address)))

@@ -37,6 +37,7 @@ class Compiler(Generic[T]):
         self._allow_host = allow_host
         self._universe = Universe({})
         self._sets: dict[_Key, _Set[T]] = {}
+        self._indexed: tuple[tuple[Policy, ...], PolicyIndex] = ((), PolicyIndex(()))
 
     def compile(
         self,
@@ -46,7 +47,7 @@ class Compiler(Generic[T]):
     ) -> dict[int, T]:
         """The set of every subject, for the identities as they are now."""
         self._forget(self._universe.update(identities))
-        index = PolicyIndex(policies)
+        index = self._index(tuple(policies))
         used: dict[_Key, _Set[T]] = {}
         found = {}
         for number, labels in subjects.items():
@@ -59,6 +60,12 @@ class Compiler(Generic[T]):
         self._sets = used
         self._universe.retain(peer for one in used.values() for peer in one.peers)
         return found
+
+    def _index(self, policies: tuple[Policy, ...]) -> PolicyIndex:
+        """One for the policies in force; compiling for other identities needs no new one."""
+        if self._indexed[0] is not policies:
+            self._indexed = (policies, PolicyIndex(policies))
+        return self._indexed[1]
 
     def _compile(self, policies: tuple[Policy, ...], labels: Labels) -> _Set[T]:
         entries = resolve(policies, labels, self._universe, allow_host=self._allow_host)

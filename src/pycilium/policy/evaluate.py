@@ -107,6 +107,7 @@ class Evaluator:
         self._cidr_matches_pods = cidr_matches_pods
         self._selecting: dict[tuple[Labels, bool], tuple[Policy, ...]] = {}
         self._tiers: dict[tuple[Labels, str | None, Direction], tuple[_Stage, ...]] = {}
+        self._closers: dict[tuple[int, Direction], tuple[str, ...]] = {}
         self._fits: dict[tuple[int, Subject], bool] = {}
         self._stages: dict[tuple[Subject, Subject, Direction], tuple[_Stage, ...]] = {}
 
@@ -183,8 +184,17 @@ class Evaluator:
             direction,
             DEFAULT_DENY,
             lambda: self._nearest(selecting, direction, subject, peer, port, protocol),
-            tuple(dict.fromkeys(p.name for p in selecting if p.denies_by_default(direction))),
+            self._closing(selecting, direction),
         )
+
+    def _closing(self, selecting: tuple[Policy, ...], direction: Direction) -> tuple[str, ...]:
+        """The names of those that deny by default; `selecting` lives as long as this."""
+        key = (id(selecting), direction)
+        found = self._closers.get(key)
+        if found is None:
+            names = (p.name for p in selecting if p.denies_by_default(direction))
+            found = self._closers[key] = tuple(dict.fromkeys(names))
+        return found
 
     def _stages_of(
         self, direction: Direction, subject: Subject, peer: Subject

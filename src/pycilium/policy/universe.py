@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from pycilium.model.labels import Label, Labels, split_key
-from pycilium.model.peer import CidrPeer, Entity, NodePeer, RulePeer
+from pycilium.model.peer import CidrPeer, Entity, NodePeer, RulePeer, prefix_label
 from pycilium.model.selector import Operator, Selector
 
 _NODES = frozenset({"host", "remote-node", "kube-apiserver"})
@@ -22,6 +22,9 @@ class Universe:
         self._by_key: dict[str, set[int]] = defaultdict(set)
         self._by_value: dict[tuple[str, str], set[int]] = defaultdict(set)
         self._members: dict[RulePeer, set[int]] = {}
+        self._by_prefix: dict[str, set[CidrPeer]] = defaultdict(set)
+        self._selectors: set[RulePeer] = set()
+        self._others: set[RulePeer] = set()
         for number, labels in identities.items():
             self._index(number, labels)
 
@@ -39,15 +42,23 @@ class Universe:
         """
         ports = set(self.with_named_ports())
         moved: set[RulePeer] = set()
-        for number in [n for n in self._labels if identities.get(n) != self._labels[n]]:
+        for number in self._gone(identities):
             moved |= self._forget(number)
         for number in identities.keys() - self._labels.keys():
             self._index(number, identities[number])
-            for peer, members in self._members.items():
-                if peer_matches(peer, identities[number]):
-                    members.add(number)
-                    moved.add(peer)
+            for peer in self._peers_of(identities[number]):
+                self._members[peer].add(number)
+                moved.add(peer)
         return moved if ports == self.with_named_ports() else None
+
+    def _gone(self, identities: Mapping[int, Labels]) -> list[int]:
+        """Those that are no more, or have other labels; the same object needs no comparison."""
+        found = []
+        for number, labels in self._labels.items():
+            now = identities.get(number)
+            if now is not labels and now != labels:
+                found.append(number)
+        return found
 
     def members(self, peer: RulePeer) -> set[int]:
         """The identities that a peer means."""
@@ -56,12 +67,34 @@ class Universe:
             candidates = self._candidates(peer)
             found = {n for n in candidates if peer_matches(peer, self._labels[n])}
             self._members[peer] = found
+            self._remember(peer)
         return found
 
     def retain(self, peers: Iterable[RulePeer]) -> None:
         """Forget what was found for other peers."""
         wanted = set(peers)
         self._members = {peer: found for peer, found in self._members.items() if peer in wanted}
+        for index in (self._by_prefix, self._selectors, self._others):
+            index.clear()
+        for peer in self._members:
+            self._remember(peer)
+
+    def _remember(self, peer: RulePeer) -> None:
+        """A prefix is found by its label; a selector means no prefix and no node."""
+        if isinstance(peer, CidrPeer):
+            self._by_prefix[prefix_label(peer.network).key].add(peer)
+        elif isinstance(peer, Selector):
+            self._selectors.add(peer)
+        else:
+            self._others.add(peer)
+
+    def _peers_of(self, labels: Labels) -> list[RulePeer]:
+        """The peers that were asked for and mean an identity with these labels."""
+        candidates: list[Iterable[RulePeer]] = [self._others]
+        if not any(label.source == "reserved" for label in labels):
+            candidates.append(self._selectors)
+        candidates += (self._by_prefix.get(x.key, set()) for x in labels if x.source == "cidr")
+        return [peer for some in candidates for peer in some if peer_matches(peer, labels)]
 
     def with_named_ports(self) -> set[int]:
         """Identities that name a port."""
@@ -70,7 +103,7 @@ class Universe:
     def _candidates(self, peer: RulePeer) -> Iterable[int]:
         """A superset, from the requirement that leaves the fewest."""
         if isinstance(peer, CidrPeer):
-            return self._by_key.get(f"cidr:{peer.network}", ())
+            return self._by_key.get(f"cidr:{prefix_label(peer.network).key}", ())
         best: Iterable[int] = self._labels
         size = len(self._labels)
         for one in peer.requirements if isinstance(peer, Selector) else ():
@@ -95,7 +128,7 @@ class Universe:
             self._by_key[key].discard(number)
         for label in labels:
             self._by_value[label.key, label.value].discard(number)
-        moved = {peer for peer, members in self._members.items() if number in members}
+        moved = set(self._peers_of(labels))
         for peer in moved:
             self._members[peer].discard(number)
         return moved
@@ -139,6 +172,6 @@ def _entity_matches(entity: Entity, reserved: str | None, labels: Labels) -> boo
 
 
 def _cidr_matches(peer: CidrPeer, labels: Labels) -> bool:
-    if Label("cidr", str(peer.network)) not in labels:
+    if prefix_label(peer.network) not in labels:
         return False
-    return not any(Label("cidr", str(hole)) in labels for hole in peer.excepts)
+    return not any(prefix_label(hole) in labels for hole in peer.excepts)
