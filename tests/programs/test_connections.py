@@ -295,6 +295,22 @@ def test_a_moved_address_is_judged_anew(lab: Lab) -> None:
     assert lab.send(to_db(tcp("A"))).reason == lab.reasons.PCL_DROP_POLICY
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_client_goes_on_when_its_address_gets_an_endpoint(lab: Lab, family: int) -> None:
+    """Found by random states: the pod was made anew, and its clients kept their ports."""
+    key = {"addr": packed(DB if family == 4 else DB6), "family": family}
+    device = lab.maps["pcl_addresses"][key]
+    del lab.maps["pcl_addresses"][key]
+    packet = web_frame() / (IP(src=WEB, dst=DB) if family == 4 else IPv6(src=WEB6, dst=DB6))
+    packet = packet / UDP(sport=1000, dport=80)
+    assert lab.send(packet).action == UNSPEC
+    lab.maps["pcl_addresses"][key] = device
+    lab.maps["pcl_epochs"][0] = lab.maps["pcl_epochs"][0] + 1
+    assert lab.send(packet).action == REDIRECT
+    lab.set_policy(2, ())
+    assert lab.send(packet).reason == lab.reasons.PCL_DROP_POLICY
+
+
 def test_both_directions_count(lab: Lab) -> None:
     lab.set_policy(1, ALLOW_ALL)
     before = lab.send(to_db(tcp("S"))).reason

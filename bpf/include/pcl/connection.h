@@ -190,17 +190,18 @@ static __always_inline int pcl_decide_anew(struct __sk_buff *skb, struct pcl_pac
 		opener = &fresh->backend;
 	pcl_resolve_side(fresh, 0, opener, family, !fresh->sides[0].ifindex);
 	pcl_resolve_side(fresh, 1, responder, family, false);
+	/* An address that is another device's now has no connection yet, whoever sends. */
+	if (fresh->sides[0].ifindex != entry->sides[0].ifindex ||
+	    fresh->sides[1].ifindex != entry->sides[1].ifindex)
+		return PCL_UNKNOWN;
 	result = hairpin ? PCL_OK : pcl_policy_decide(packet, fresh, port_be);
 	pcl_note_decision(packet, fresh, from_opener);
 	packet->decided = true;
 	if (result)
 		return result;
-	/* An endpoint that moved to another device is not the sender any more. */
-	if (fresh->sides[0].ifindex != entry->sides[0].ifindex ||
-	    fresh->sides[1].ifindex != entry->sides[1].ifindex)
-		return PCL_DROP(PCL_DROP_WRONG_DEVICE);
 	entry->sides[0] = fresh->sides[0];
 	entry->sides[1] = fresh->sides[1];
+	pcl_ct_touch(entry, packet->tcp_flags, from_opener);
 	return pcl_follow(skb, packet, entry, from_opener, hook, family);
 }
 
@@ -423,12 +424,16 @@ static __always_inline int pcl_connection(struct __sk_buff *skb, struct pcl_pack
 
 	pcl_trace_step(PCL_STEP_CT, result == PCL_OK ? 1 : result == PCL_STALE ? 2 : 0, 0, 0, 0);
 	/* verifier: it cannot know that a match has an entry. */
-	if (result == PCL_UNKNOWN || !match.entry)
-		return PCL_SLOW_CALL(pcl_open, hook, family, skb, packet);
-	pcl_ct_touch(match.entry, packet->tcp_flags, match.from_opener);
-	if (result == PCL_STALE)
-		return PCL_SLOW_CALL(pcl_decide_anew, hook, family, skb, packet);
-	return pcl_follow(skb, packet, match.entry, match.from_opener, hook, family);
+	if (result == PCL_OK && match.entry) {
+		pcl_ct_touch(match.entry, packet->tcp_flags, match.from_opener);
+		return pcl_follow(skb, packet, match.entry, match.from_opener, hook, family);
+	}
+	if (result == PCL_STALE) {
+		result = PCL_SLOW_CALL(pcl_decide_anew, hook, family, skb, packet);
+		if (result != PCL_UNKNOWN)
+			return result;
+	}
+	return PCL_SLOW_CALL(pcl_open, hook, family, skb, packet);
 }
 
 #endif /* PCL_CONNECTION_H */
