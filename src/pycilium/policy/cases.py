@@ -21,7 +21,8 @@ import attrs
 from pycilium.errors import SpecError
 from pycilium.model.port import PROTOCOL_NAMES, PortRange
 from pycilium.model.verdict import Verdict
-from pycilium.policy.documents import Node, read_documents
+from pycilium.policy.documents import Node
+from pycilium.policy.reader import read_documents
 from pycilium.policy.peer import Peer
 from pycilium.policy.policy_set import PolicySet, parse_port_list
 

@@ -14,7 +14,8 @@ import attrs
 from pycilium.errors import SpecError
 from pycilium.model.policy import Policy
 from pycilium.policy.cluster import Cluster
-from pycilium.policy.documents import Node, read_documents
+from pycilium.policy.documents import Node
+from pycilium.policy.reader import read_documents
 from pycilium.policy.kinds import calico, cilium, kubernetes
 from pycilium.policy.kinds.cluster import CONTEXT_KINDS, read_context
 from pycilium.policy.kinds.fields import Context
