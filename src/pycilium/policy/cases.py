@@ -22,9 +22,9 @@ from pycilium.errors import SpecError
 from pycilium.model.port import PROTOCOL_NAMES, PortRange
 from pycilium.model.verdict import Verdict
 from pycilium.policy.documents import Node
-from pycilium.policy.reader import read_documents
 from pycilium.policy.peer import Peer
 from pycilium.policy.policy_set import PolicySet, parse_port_list
+from pycilium.policy.reader import read_documents, read_text
 
 
 @attrs.frozen
@@ -73,11 +73,7 @@ class Suite:
     @classmethod
     def read(cls, path: str | Path) -> Suite:
         """From a YAML file. Raises SpecError with file and line."""
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError("cases", str(path), f"a readable file ({error})") from None
-        documents = list(read_documents(text, str(path)))
+        documents = list(read_documents(read_text(Path(path)), str(path)))
         if len(documents) != 1:
             raise SpecError("cases", f"{len(documents)} documents", "one", origin=str(path))
         top = documents[0].mapping("namespaces", "peers", "ports", "cases")

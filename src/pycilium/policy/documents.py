@@ -32,7 +32,7 @@ class Node:
         return SpecError(self.path or "document", shown, allowed, origin=self.origin)
 
     def mapping(self, *keys: str, refused: Mapping[str, str] | None = None) -> dict[str, Node]:
-        """A mapping with these keys only; a null is an empty one.
+        """A mapping with these keys only; a null is an empty one, a key with a null is not there.
 
         refused: keys that are known and not supported, each with the reason.
         """
@@ -46,20 +46,34 @@ class Node:
                 raise SpecError(node.path, key, allowed, origin=node.origin)
             if keys and key not in keys:
                 raise SpecError(node.path, key, _one_of(key, keys), origin=node.origin)
-        return self.value
+        return {key: node for key, node in self.value.items() if node.value is not None}
 
     def items(self) -> list[Node]:
-        """A list; a null is an empty one."""
+        """A list without nulls; a null itself is an empty one."""
         if self.value is None:
             return []
         if not isinstance(self.value, list):
             raise self.error("a list")
+        for one in self.value:
+            if one.value is None:
+                raise one.error("an element, or none")
         return self.value
 
+    def refuse_nulls(self) -> None:
+        """For kinds whose API takes a null for no value at all."""
+        inner = self.value if isinstance(self.value, list) else ()
+        for one in self.value.values() if isinstance(self.value, dict) else inner:
+            if one.value is None:
+                raise one.error("a value; leave the key out if there is none")
+            one.refuse_nulls()
+
     def text(self) -> str:
-        """A string."""
+        """A string of printable characters."""
         if not isinstance(self.value, str):
-            raise self.error("text")
+            quoted = ", in quotes" if isinstance(self.value, (bool, int, float)) else ""
+            raise self.error(f"text{quoted}")
+        if not self.value.isprintable():
+            raise self.error("text of printable characters")
         return self.value
 
     def one_of(self, words: Sequence[str]) -> str:

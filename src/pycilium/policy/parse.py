@@ -15,10 +15,12 @@ from pycilium.errors import SpecError
 from pycilium.model.policy import Policy
 from pycilium.policy.cluster import Cluster
 from pycilium.policy.documents import Node
-from pycilium.policy.reader import read_documents
 from pycilium.policy.kinds import calico, cilium, kubernetes
-from pycilium.policy.kinds.cluster import CONTEXT_KINDS, read_context
-from pycilium.policy.kinds.fields import Context
+from pycilium.policy.kinds.cluster import CONTEXT_KINDS, ClusterReader
+from pycilium.policy.kinds.fields import METADATA, Context, namespace_of
+from pycilium.policy.reader import read_documents, read_text
+
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @attrs.frozen
@@ -88,32 +90,42 @@ def load_manifests(source: Source | Iterable[Source]) -> list[Policy]:
 def read_manifests(source: Source | Iterable[Source], *, go_on: bool = False) -> Manifests:
     """Everything that manifests say. go_on: collect errors in place of raising the first."""
     found: list[Policy] = []
-    cluster = Cluster()
+    cluster = ClusterReader()
     errors: list[SpecError] = []
-    for document in _documents(source, errors if go_on else None):
+    collected = errors if go_on else None
+    for document in _unpacked(_documents(source, collected), collected):
         try:
-            policies, cluster = _read(document, cluster)
+            found += _read(document, cluster)
         except SpecError as error:
             if not go_on:
                 raise
             errors.append(error)
+    return Manifests(tuple(found), cluster.cluster, tuple(errors))
+
+
+def _unpacked(documents: Iterable[Node], errors: list[SpecError] | None) -> Iterator[Node]:
+    """The items of lists, as `kubectl get -o yaml` writes them, in place of the lists."""
+    for document in documents:
+        try:
+            top = document.mapping()
+            kind = top["kind"].value if "kind" in top else ""
+            if isinstance(kind, str) and kind.endswith("List") and "items" in top:
+                yield from _unpacked(top["items"].items(), errors)
+                continue
+        except SpecError as error:
+            if errors is None:
+                raise
+            errors.append(error)
             continue
-        found += policies
-    return Manifests(tuple(found), cluster, tuple(errors))
+        yield document
 
 
-def _read(document: Node, cluster: Cluster) -> tuple[list[Policy], Cluster]:
+def _read(document: Node, cluster: ClusterReader) -> list[Policy]:
     top = document.mapping()
-    kind = top.get("kind", document)
-    if kind.value == "List" and "items" in top:
-        policies: list[Policy] = []
-        for one in top["items"].items():
-            more, cluster = _read(one, cluster)
-            policies += more
-        return policies, cluster
-    if kind.value in CONTEXT_KINDS:
-        return [], read_context(document, cluster)
-    return list(_policies(document, top)), cluster
+    if "kind" in top and top["kind"].value in CONTEXT_KINDS:
+        cluster.read(document)
+        return []
+    return list(_policies(document, top))
 
 
 def _policies(document: Node, top: dict[str, Node]) -> Iterator[Policy]:
@@ -145,10 +157,15 @@ def _kind_of(document: Node, top: dict[str, Node]) -> _Kind:
 
 
 def _context(document: Node, top: dict[str, Node], known: _Kind) -> Context:
-    metadata = top["metadata"].mapping() if "metadata" in top else {}
+    metadata = top["metadata"].mapping(*METADATA) if "metadata" in top else {}
     name = metadata["name"].text() if "name" in metadata else "unnamed"
-    namespace = metadata["namespace"].text() if "namespace" in metadata else "default"
-    return Context(name, namespace if known.namespaced else None, document.file)
+    if not name:
+        raise metadata["name"].error("a name")
+    if known.namespaced:
+        return Context(name, namespace_of(metadata), document.file)
+    if "namespace" in metadata:
+        raise metadata["namespace"].error("no namespace: this kind is of the whole cluster")
+    return Context(name, None, document.file)
 
 
 def _without_stage(spec: Node) -> Node:
@@ -193,7 +210,7 @@ def _texts(source: Source | Iterable[Source]) -> Iterator[tuple[str, str]]:
 
 def _json(source: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(source, indent=1)
+        return json.dumps(source, indent=1, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError("manifest", type(source).__name__, f"plain data ({error})") from None
 
@@ -203,14 +220,13 @@ def _of_path(text: str) -> Iterator[tuple[str, str]]:
         yield text, "<text>"
         return
     path = Path(text)
+    if "\0" in text:
+        raise SpecError("manifest", text, "a path")
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml", ".json"))
+        found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
     elif path.is_file():
         found = [path]
     else:
         raise SpecError("manifest", text, "an existing file or directory, or YAML text")
     for one in found:
-        try:
-            yield one.read_text(), str(one)
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError("manifest", str(one), f"a readable text file ({error})") from None
+        yield read_text(one), str(one)

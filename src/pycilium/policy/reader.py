@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pycilium.errors import SpecError
@@ -29,9 +30,7 @@ _FLAGS = {
 }
 _WHOLE = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|0b[01_]+|0[0-7_]*|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]+(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*\.")
-_TAGS = {
-    f"tag:yaml.org,2002:{name}": name for name in ("str", "map", "seq", "null", "bool", "int")
-}
+_TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "map", "seq", "null", "bool", "int")}
 
 
 def read_documents(text: str, file: str) -> Iterator[Node]:
@@ -52,11 +51,33 @@ def read_documents(text: str, file: str) -> Iterator[Node]:
             if root.value is not None:
                 yield root
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise SpecError("document", error.problem, "valid YAML", origin=f"{file}:{line}") from error
+        raise _invalid(text, file, error) from error
     except yaml.YAMLError as error:
         problem = str(error).splitlines()[0]
         raise SpecError("document", problem, "valid YAML", origin=file) from error
+
+
+def _invalid(text: str, file: str, error: Any) -> SpecError:
+    """What the parser says, and the mistake that it is most often."""
+    mark = error.problem_mark
+    if mark is None:
+        return SpecError("document", error.problem, "valid YAML", origin=file)
+    line = text.split("\n", mark.line + 1)[mark.line :][:1]
+    tabs = line and line[0][: mark.column + 1].lstrip(" ").startswith("\t")
+    allowed = "valid YAML: spaces, not tabs, at the start of a line" if tabs else "valid YAML"
+    return SpecError("document", error.problem, allowed, origin=f"{file}:{mark.line + 1}")
+
+
+def read_text(path: Path) -> str:
+    """A file in UTF-8, read as far as the cap. Raises SpecError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) <= MAX_BYTES:
+            return data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise SpecError("file", str(path), f"a readable text in UTF-8 ({error})") from None
+    raise SpecError("file", str(path), f"at most {MAX_BYTES} bytes")
 
 
 class _Reader:
