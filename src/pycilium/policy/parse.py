@@ -220,8 +220,8 @@ def _of_path(text: str) -> Iterator[tuple[str, str]]:
         yield text, "<text>"
         return
     path = Path(text)
-    if "\0" in text:
-        raise SpecError("manifest", text, "a path")
+    if not text or "\0" in text:
+        raise SpecError("manifest", text, "a path, or YAML text")
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
     elif path.is_file():
