@@ -121,7 +121,8 @@ BAD = [
     ),
     (
         "calico",
-        "{selector: all(), ingress: [{action: Deny, protocol: TCP, destination: {ports: ['9:1']}}]}",
+        "{selector: a, ingress: [{action: Deny, protocol: TCP, destination: {ports: ['9:1']}}]}"
+        .replace("a,", "all(),"),
         "ports[0]", "the lower first",
     ),
     # selectors
