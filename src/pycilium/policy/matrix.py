@@ -48,6 +48,16 @@ class Matrix:
     names: tuple[str, ...]
     ports: tuple[PortRange, ...]
     cells: tuple[Cell, ...] = attrs.field(repr=False)
+    _by_pair: dict[tuple[str, str], tuple[Cell, ...]] = attrs.field(
+        init=False, repr=False, eq=False
+    )
+
+    @_by_pair.default
+    def _index(self) -> dict[tuple[str, str], tuple[Cell, ...]]:
+        found: dict[tuple[str, str], list[Cell]] = {}
+        for one in self.cells:
+            found.setdefault((one.source, one.destination), []).append(one)
+        return {pair: tuple(cells) for pair, cells in found.items()}
 
     @classmethod
     def of(cls, policies: PolicySet, peers: dict[str, Peer], ports: list[PortRange]) -> Matrix:
@@ -70,10 +80,7 @@ class Matrix:
         return len(self.cells)
 
     def __getitem__(self, pair: tuple[str, str]) -> tuple[Cell, ...]:
-        found = tuple(one for one in self.cells if (one.source, one.destination) == pair)
-        if not found:
-            raise KeyError(pair)
-        return found
+        return self._by_pair[pair]
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One dict for each verdict, for any table library."""
@@ -122,7 +129,7 @@ class Matrix:
         return f"<td style='{_STYLE}{background}' title='{title}'>{text}</td>"
 
     def _pair(self, source: str, destination: str) -> tuple[Cell, ...]:
-        return () if source == destination else self[source, destination]
+        return self._by_pair.get((source, destination), ())
 
     def _text(self, source: str, destination: str) -> str:
         """What is allowed: all, none, or the ports."""
