@@ -63,19 +63,22 @@ class CoverIndex:
 
     def covering(self, number: int) -> Iterator[tuple[int, Placed]]:
         """Rules that cover one, in their order."""
-        mine = self._placed[number]
-        found = (
-            self._numbers[key]
-            for subject in _subsets(mine.policy.subject.requirements)
-            for peer in _wider_peers(mine.rule.peers)
-            for port in _wider_ports(mine.rule.ports)
-            if (key := (_context(mine), subject, peer, port)) in self._numbers
-        )
-        before = number
-        for other in heapq.merge(*found):
+        mine, before = self._placed[number], number
+        for other in heapq.merge(*self.candidates(number)):
             if other not in (number, before) and self._placed[other].covers(mine):
                 yield other, self._placed[other]
             before = other
+
+    def candidates(self, number: int) -> list[list[int]]:
+        """The rules that are looked at for one, in lists that are sorted."""
+        mine = self._placed[number]
+        keys = (
+            (_context(mine), subject, peer, port)
+            for subject in _subsets(mine.policy.subject.requirements)
+            for peer in _wider_peers(mine.rule.peers)
+            for port in _wider_ports(mine.rule.ports)
+        )
+        return [self._numbers[key] for key in keys if key in self._numbers]
 
 
 def _context(one: Placed) -> tuple[bool, int]:

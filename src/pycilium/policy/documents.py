@@ -45,7 +45,7 @@ class Node:
                 allowed = f"a feature that pycilium supports: {refused[key]}"
                 raise SpecError(node.path, key, allowed, origin=node.origin)
             if keys and key not in keys:
-                raise SpecError(node.path, key, _one_of(key, keys), origin=node.origin)
+                raise SpecError(node.path, key, one_of(key, keys), origin=node.origin)
         return {key: node for key, node in self.value.items() if node.value is not None}
 
     def items(self) -> list[Node]:
@@ -79,7 +79,7 @@ class Node:
     def one_of(self, words: Sequence[str]) -> str:
         """One of some words, as they are written."""
         if not isinstance(self.value, str) or self.value not in words:
-            raise self.error(_one_of(self.value, words))
+            raise self.error(one_of(self.value, words))
         return self.value
 
     def flag(self) -> bool:
@@ -97,7 +97,7 @@ class Node:
         return self.value
 
 
-def _one_of(value: object, words: Sequence[str]) -> str:
+def one_of(value: object, words: Sequence[str]) -> str:
     """What is allowed, with the word that was likely meant."""
     folded = {word.lower(): word for word in words}
     close = difflib.get_close_matches(str(value)[:64].lower(), folded, n=1, cutoff=0.7)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,11 +73,15 @@ for _name, _kind in (
 
 @attrs.frozen
 class Manifests:
-    """What was read: policies, what they speak of, and the documents that are wrong."""
+    """What was read: policies, what they speak of, and the documents that are wrong.
+
+    others: how many documents were left out because policies do not speak of their kind.
+    """
 
     policies: tuple[Policy, ...]
     cluster: Cluster
     errors: tuple[SpecError, ...] = ()
+    others: int = 0
 
 
 def load_manifests(source: Source | Iterable[Source]) -> list[Policy]:
@@ -90,17 +95,20 @@ def load_manifests(source: Source | Iterable[Source]) -> list[Policy]:
 def read_manifests(source: Source | Iterable[Source], *, go_on: bool = False) -> Manifests:
     """Everything that manifests say. go_on: collect errors in place of raising the first."""
     found: list[Policy] = []
-    cluster = ClusterReader()
+    cluster, others = ClusterReader(), 0
     errors: list[SpecError] = []
     collected = errors if go_on else None
     for document in _unpacked(_documents(source, collected), collected):
         try:
+            if _is_other(document):
+                others += 1
+                continue
             found += _read(document, cluster)
         except SpecError as error:
             if not go_on:
                 raise
             errors.append(error)
-    return Manifests(tuple(found), cluster.cluster, tuple(errors))
+    return Manifests(tuple(found), cluster.cluster, tuple(errors), others)
 
 
 def _unpacked(documents: Iterable[Node], errors: list[SpecError] | None) -> Iterator[Node]:
@@ -118,6 +126,23 @@ def _unpacked(documents: Iterable[Node], errors: list[SpecError] | None) -> Iter
             errors.append(error)
             continue
         yield document
+
+
+def _is_other(document: Node) -> bool:
+    """A whole document of an API that has no kind read here: a Deployment beside its policies.
+
+    What is of such an API, or is called nearly like a kind that is read, is more likely a mistake.
+    """
+    top = document.mapping()
+    version = top["apiVersion"].value if "apiVersion" in top else None
+    kind = top["kind"].value if "kind" in top else None
+    if not isinstance(version, str) or not isinstance(kind, str) or not kind:
+        return False
+    names = {name for _, name in _KINDS} | set(CONTEXT_KINDS)
+    group = version.rpartition("/")[0]
+    if group and any(group == one.rpartition("/")[0] for one, _ in _KINDS):
+        return False
+    return kind not in names and not difflib.get_close_matches(kind, names, n=1, cutoff=0.8)
 
 
 def _read(document: Node, cluster: ClusterReader) -> list[Policy]:
