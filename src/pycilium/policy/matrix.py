@@ -46,7 +46,7 @@ class Cell:
         }
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Matrix:
     """Verdicts of every peer to every other; `[source, destination]` are those of one pair."""
 
@@ -122,6 +122,10 @@ class Matrix:
         marks = {"all": "✓", "none": "✗", "": "·"}
         found = (str(one.port) for one in self.pair(source, destination) if one.verdict)
         return marks.get(self.extent(source, destination)) or " ".join(found)
+
+    def __repr__(self) -> str:
+        allowed = sum(one.verdict.allowed for one in self.cells)
+        return f"<Matrix {len(self.names)} peers, {allowed} of {len(self.cells)} allowed>"
 
     def __str__(self) -> str:
         rows = [["from \\ to", *self.names]]
