@@ -215,6 +215,30 @@ def test_a_bad_spec_says_where_and_what(kind: str, spec: str, path: str, words: 
     assert text.isprintable()
 
 
+REGEXES = [
+    ("GET|POST", True), ("/api/v[0-9]+/.*", True), ("(?i)shop", True), ("\\p{Greek}", True),
+    ("[[:alpha:]]+", True), ("(?=a)", False), ("(a)\\1", False), ("a++", False), ("(", False),
+    ("a{1001}", False), ("((a{100}){100}){100}", False), ("(?P<a>b)(?P=a)", False), ("[z-a]", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize(("regex", "good"), REGEXES)
+def test_expressions_are_those_of_re2(
+    regex: str, good: bool, installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With google-re2 and without: the answer is the same."""
+    if not installed:
+        monkeypatch.setitem(sys.modules, "re2", None)
+    spec = http("{port: '80', protocol: TCP}").replace("{}]}", f"{{path: '{regex}'}}]}}")
+    text = Text(f"{HEADS['cnp']}spec: {spec}\n", "f.yaml")
+    if good:
+        assert load_manifests(text)
+        return
+    with pytest.raises(SpecError, match="RE2's syntax"):
+        load_manifests(text)
+
+
 DOCUMENTS = [
     ("kind: NetworkPolcy\n", "bad.yaml:1: kind", "did you mean NetworkPolicy?"),
     ("kind: networkpolicy\n", "bad.yaml:1: kind", "did you mean NetworkPolicy?"),
