@@ -109,7 +109,7 @@ def refusal(sources: list[Text]) -> str:
 
 
 def check(text: str) -> None:
-    """Read it; what is read means the same after an export."""
+    """Invariant P1: what is read means the same after an export; the rest is refused."""
     sources = [Text(text, "f.yaml"), Text(CONTEXT, "context.yaml")]
     said = refusal(sources)
     if said:

@@ -257,7 +257,10 @@ def identities(
     patterns: str,
     cilium_cidr: bool,
 ) -> None:
-    """Try a label filter: which identities merge; exit code 1 if a verdict changes."""
+    """Try a label filter: which identities merge.
+
+    Exit code 1 if a verdict changes.
+    """
     suite = Suite.read(peers_file)
     policies = load(sources, suite, cilium_cidr=cilium_cidr)
     effect = policies.label_effect(LabelFilter(patterns), suite.peers, _ports(ports, suite))
