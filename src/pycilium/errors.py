@@ -102,7 +102,8 @@ class SpecError(PyciliumError, ValueError):
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""
-        text = f"{self.field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
+        field = self.field if len(self.field) <= 200 else f"...{self.field[-197:]}"
+        text = f"{field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
         return where + _printable(text)
 
 

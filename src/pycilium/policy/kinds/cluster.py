@@ -112,5 +112,5 @@ def _endpoints(top: dict[str, Document]) -> tuple[Any, ...]:
 def _address(node: Document) -> Any:
     try:
         return ip_address(node.text())
-    except ValueError as error:
-        raise node.error(f"an address ({error})") from None
+    except ValueError:
+        raise node.error("an address, as in 10.0.0.4") from None
