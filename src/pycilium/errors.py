@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+import reprlib
 
 
 class PyciliumError(Exception):
@@ -101,9 +102,9 @@ class SpecError(PyciliumError, ValueError):
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""
-        return (
-            f"{where}{self.field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
-        )
+        field = self.field if len(self.field) <= 200 else f"...{self.field[-197:]}"
+        text = f"{field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
+        return where + _printable(text)
 
 
 class ConflictError(PyciliumError):
@@ -123,5 +124,13 @@ def describe_errno(number: int) -> str:
 
 
 def _shorten(value: object) -> str:
-    text = repr(value)
+    """At most a line of it, however large it is."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 80
+    text = short.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _printable(text: str) -> str:
+    """Without what would steer a terminal: names come from whoever wrote the input."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

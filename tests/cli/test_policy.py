@@ -60,13 +60,39 @@ def test_validate_names_file_line_and_the_likely_word(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "a.yaml:2: spec.podSelecto" in done.stderr
     assert "did you mean podSelector?" in done.stderr
-    assert done.stdout == "2 policies, 1 errors\n"
+    assert done.stdout == "2 policies, 1 error\n"
 
 
-def test_matrix_as_json_and_html() -> None:
+def test_matrix_in_every_form() -> None:
     rows = json.loads(run("matrix", POLICIES, "-p", CASES, "-o", "json").stdout)
     assert len(rows) == 4 * 3 * 2
-    assert "<table" in run("matrix", POLICIES, "-p", CASES, "-o", "html").stdout
+    page = run("matrix", POLICIES, "-p", CASES, "-o", "html").stdout
+    assert page.startswith("<!doctype html>")
+    assert '<meta charset="utf-8">' in page
+    assert "✓ all of 80/tcp, 5432/tcp" in run("matrix", POLICIES, "-p", CASES).stdout
+
+
+def test_documents_of_other_kinds_are_left_out_and_counted(tmp_path: Path) -> None:
+    shop = (ROOT / POLICIES / "shop.yaml").read_text()
+    others = "apiVersion: apps/v1\nkind: Deployment\nspec: {replicas: 1}\n---\n"
+    done = run("validate", "-", text=others + shop)
+    assert (done.returncode, done.stdout) == (
+        0, "2 policies, 0 errors, 1 other document left out\n",
+    )  # fmt: skip
+    for wrong in ("cilium.io/v2\nkind: Deployment", "v1\nkind: Servise", "v1"):
+        done = run("validate", "-", text=f"apiVersion: {wrong}\n---\n{shop}")
+        assert done.returncode == 1, wrong
+
+
+def test_nothing_to_validate_is_an_error(tmp_path: Path) -> None:
+    done = run("validate", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "0 policies, 0 errors\n")
+
+
+def test_a_peer_that_is_misspelt() -> None:
+    done = run("explain", POLICIES, "-p", CASES, "--from", "wb", "--to", "db", "--port", "22")
+    assert done.returncode == 2
+    assert "did you mean web?" in done.stderr
 
 
 def test_diff_of_git_revisions(tmp_path: Path) -> None:
@@ -91,6 +117,7 @@ def test_diff_of_git_revisions(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "1 newly allowed, 1 newly denied" in done.stdout
     assert "HEAD" not in done.stdout or "shop.yaml" in done.stdout
+    assert run("validate", "HEAD:policies", cwd=tmp_path).stdout == "2 policies, 0 errors\n"
     same = run("diff", "HEAD:policies", "HEAD:policies", "-p", peers, cwd=tmp_path)
     assert same.returncode == 0
     assert run("diff", "nope:policies", "policies", "-p", peers, cwd=tmp_path).returncode == 2
@@ -100,7 +127,8 @@ def test_explain_and_suggest() -> None:
     asked = ("-p", CASES, "--from", "stranger", "--to", "db", "--port", "5432")
     explained = run("explain", POLICIES, *asked)
     assert explained.returncode == 1
-    assert "db is selected by db, no-metadata-server" in explained.stdout
+    assert "├─ egress   stranger: no-metadata-server (has rules)" in explained.stdout
+    assert "├─ ingress  db: db (denies the rest)" in explained.stdout
     assert "nearest: db (shop.yaml:8)" in explained.stdout
     suggested = run("suggest", POLICIES, *asked)
     assert suggested.returncode == 0
@@ -122,7 +150,8 @@ def test_lint(tmp_path: Path) -> None:
     done = run("lint", str(tmp_path))
     assert done.returncode == 1
     assert "[duplicate]" in done.stdout
-    assert run("lint", POLICIES, "-p", CASES).returncode == 0
+    done = run("lint", POLICIES, "-p", CASES)
+    assert (done.returncode, done.stdout) == (0, "nothing to remark on in 2 policies\n")
 
 
 def test_convert() -> None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import time
-import tracemalloc
 from typing import Any
 
 import pytest
@@ -414,33 +412,6 @@ def test_a_namespaced_policy_never_selects_outside(operator: str) -> None:
     ps = policy_set(cilium(f"{{endpointSelector: {expression}, ingress: [{{}}]}}"))
     assert not ps.selecting(A)
     assert not ps.selecting(C)
-
-
-BOMBS = {
-    "10 MB": "a: " + "x" * 10_000_000 + "\n",
-    "aliases": "a: &a [x,x,x]\n"
-    + "".join(
-        f"b{i}: &b{i} [*{'a' if not i else f'b{i - 1}'}, *{'a' if not i else f'b{i - 1}'}]\n"
-        for i in range(60)
-    ),
-    "10,000 lists": "a: " + "[" * 10_000 + "]" * 10_000 + "\n",
-    "10,000 nested mappings": "{a: " * 10_000 + "1" + "}" * 10_000 + "\n",
-    "duplicate keys": "kind: NetworkPolicy\nkind: NetworkPolicy\n",
-}
-
-
-@pytest.mark.parametrize("name", list(BOMBS))
-def test_bombs_are_refused_cheaply(name: str) -> None:
-    tracemalloc.start()
-    before = time.process_time()
-    try:
-        with pytest.raises(SpecError):
-            read_manifests(BOMBS[name])
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 64 << 20
-    assert time.process_time() - before < 5  # the benchmark has the time; this only ends
 
 
 def test_conversion_means_the_same() -> None:

@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pycilium import Policy, SpecError
+from pycilium.model import CidrPeer, Direction, Entity, FqdnPeer, NamedPort, PortRange, Rule
+from pycilium.model.selector import Selector
 from pycilium.policy import Peer, PolicySet
+from pycilium.policy.covering import CoverIndex, Placed
 
 WEB = Peer(labels={"app": "web"}, ip="10.0.0.4")
 DB = Peer(labels={"app": "db"}, ip="10.0.0.5")
@@ -51,6 +57,79 @@ def test_a_difference_says_what_opens_and_what_closes() -> None:
     assert "| 🟢 opened | web | db | 22/tcp |" in found.to_markdown()
     assert json.loads(found.to_json())["asked"] == 12
     assert not PolicySet([ALLOW]).diff(PolicySet([ALLOW]), PEERS, [22])
+
+
+def test_a_large_matrix_is_shown_in_part_and_written_in_full() -> None:
+    peers = {f"p{i}": Peer(labels={"app": str(i)}, ip=f"10.0.0.{i}") for i in range(60)}
+    matrix = PolicySet([ALLOW]).matrix(peers, [80])
+    shown, page = matrix._repr_html_(), matrix.to_html()
+    assert "50 of 60 peers are shown" in shown
+    assert (shown.count("<tr>"), page.count("<tr>")) == (51, 61)
+    with pytest.raises(KeyError):
+        matrix["p1", "p1"]
+
+
+def test_brackets_in_names_are_not_marks_of_rich() -> None:
+    from rich.console import Console
+
+    matrix = PolicySet().matrix({"[red]a": WEB, "b": DB}, [80])
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(matrix)
+    assert "[red]a" in captured.get()
+
+
+RULES = st.builds(
+    Rule,
+    st.sampled_from(list(Direction)),
+    st.none() | st.lists(
+        st.sampled_from([
+            Selector.parse("app=web"), Selector.parse("app=web,tier=a"), Selector(), Entity.ALL,
+            Entity.WORLD, CidrPeer(ip_network("10.0.0.0/8")), CidrPeer(ip_network("10.1.0.0/16")),
+            CidrPeer(ip_network("10.0.0.0/8"), (ip_network("10.1.0.0/16"),)), FqdnPeer("a.b"),
+        ]),
+        max_size=3,
+    ).map(tuple),
+    st.none() | st.lists(
+        st.sampled_from([
+            PortRange(0), PortRange(6), PortRange(6, 80, 80), PortRange(6, 80, 90),
+            PortRange(17, 80, 90), NamedPort(6, "web"),
+        ]),
+        max_size=3,
+    ).map(tuple),
+)  # fmt: skip
+POLICIES = st.builds(
+    Policy,
+    st.just("p"),
+    st.sampled_from(["*", "app=db", "app=db,tier=a", "app=web"]).map(Selector.parse),
+    st.lists(RULES, max_size=3).map(tuple),
+    nodes=st.booleans(),
+)
+
+
+@given(st.lists(POLICIES, max_size=6))
+def test_the_index_finds_every_rule_that_covers_another(policies: list[Policy]) -> None:
+    placed = [Placed(policy, rule) for policy in policies for rule in policy.rules]
+    index = CoverIndex(placed)
+    for number, mine in enumerate(placed):
+        everyone = [
+            (i, other) for i, other in enumerate(placed) if i != number and other.covers(mine)
+        ]
+        assert list(index.covering(number)) == everyone
+
+
+def test_lint_grows_with_the_rules_and_not_with_their_square() -> None:
+    """Steps, not seconds: pairs of rules that are compared."""
+    counts = []
+    for size in (500, 2000):
+        policies = [
+            Policy.allow(to=f"app=a{i}", from_=f"app=b{i % 97}", ports=f"{i % 50 + 1}/tcp")
+            for i in range(size)
+        ]
+        placed = [Placed(policy, rule) for policy in policies for rule in policy.rules]
+        index = CoverIndex(placed)
+        counts.append(sum(len(found) for i in range(size) for found in index.candidates(i)))
+    assert counts[1] <= counts[0] * 8
 
 
 LINTS: list[tuple[str, list[Policy]]] = [

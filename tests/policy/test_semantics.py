@@ -156,7 +156,7 @@ BAD = [
     (
         SPEC + "  ingress: [{toPorts: [{ports: [{port: '80', protocol: UDP}],"
         " rules: {http: [{}]}}]}]\n",
-        "only with TCP",
+        "only with protocol TCP",
     ),
     (
         SPEC + "  ingress: [{toPorts: [{ports: [{port: '80', protocol: TCP}],"

@@ -11,25 +11,28 @@ from pathlib import Path
 from pycilium.errors import SpecError
 from pycilium.policy import PolicySet
 from pycilium.policy.cases import Suite
-from pycilium.policy.parse import Text
-
-_SUFFIXES = (".yaml", ".yml", ".json")
+from pycilium.policy.parse import SUFFIXES, Text
+from pycilium.policy.reader import MAX_BYTES
 
 
 def load(sources: Iterable[str], suite: Suite | None, *, cilium_cidr: bool = False) -> PolicySet:
     """Policies of several sources as one set."""
-    texts = [text for source in sources for text in _texts(source)]
     return PolicySet.from_manifests(
-        texts,
+        texts(sources),
         namespaces=suite.namespaces if suite else None,
         cidr_matches_pods=not cilium_cidr,
     )
 
 
+def texts(sources: Iterable[str]) -> list[str | Text]:
+    """What is to be read, in order."""
+    return [text for source in sources for text in _texts(source)]
+
+
 def _texts(source: str) -> list[str | Text]:
     """A path, "-", or REVISION:PATH where no such path exists."""
     if source == "-":
-        return [Text(sys.stdin.read(), "<stdin>")]
+        return [Text(sys.stdin.read(MAX_BYTES + 1), "<stdin>")]
     revision, colon, path = source.partition(":")
     if colon and not Path(source).exists():
         return _of_revision(revision, path or ".")
@@ -42,7 +45,7 @@ def _of_revision(revision: str, path: str) -> list[str | Text]:
             "revision", f"{revision}:{path}", "a revision and a path of this repository"
         )
     names = _git("ls-tree", "-r", "--name-only", "-z", revision, "--", path).split("\0")
-    found = [name for name in names if name.endswith(_SUFFIXES)]
+    found = [name for name in names if name.endswith(SUFFIXES)]
     if not found:
         raise SpecError("revision", f"{revision}:{path}", "a revision that has YAML or JSON there")
     return [Text(_git("show", f"{revision}:./{name}"), f"{revision}:{name}") for name in found]

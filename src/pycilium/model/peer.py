@@ -121,7 +121,11 @@ def parse_network(text: object, field: str = "cidr") -> Network:
     """A prefix; a bare address is a prefix of full length."""
     from ipaddress import ip_network
 
+    given = str(text)
     try:
-        return ip_network(str(text))
+        if "%" not in given:  # Python also knows addresses of one link
+            return ip_network(given)
+        problem = ""
     except ValueError as error:
-        raise SpecError(field, text, f"a prefix as in 10.0.0.0/8 ({error})") from None
+        problem = "; this has host bits set" if "host bits set" in str(error) else ""
+    raise SpecError(field, text, f"a prefix as in 10.0.0.0/8 or 2001:db8::/32{problem}")

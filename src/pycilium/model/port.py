@@ -79,11 +79,15 @@ def _port_ranges(part: str, text: str) -> Iterable[PortMatch]:
         return [PortRange(number)]
     if is_port_name(ports):
         return [NamedPort(number, ports)]
-    if not first.isdigit() or (dash and not last.isdigit()):
+    if not _is_number(first) or (dash and not _is_number(last)):
         raise SpecError(
             "ports", text, '"80/tcp", "8000-8080/udp", "web/tcp" or "any/icmp", with commas between'
         )
     return expand(number, int(first), int(last) if dash else int(first))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20
 
 
 def is_port_name(text: object) -> bool:

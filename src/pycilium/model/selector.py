@@ -8,7 +8,7 @@ import enum
 import attrs
 
 from pycilium.errors import SpecError
-from pycilium.model.labels import NAMESPACE_KEY, Labels, split_key
+from pycilium.model.labels import NAMESPACE_KEY, NAMESPACE_LABELS, Labels, split_key
 
 
 class Operator(enum.Enum):
@@ -80,8 +80,9 @@ class Selector:
 
     @property
     def names_namespace(self) -> bool:
-        """Whether it says itself which namespaces it means."""
-        return any(split_key(one.key)[1] == NAMESPACE_KEY for one in self.requirements)
+        """Whether it says itself which namespaces it means, by name or by their labels."""
+        keys = (split_key(one.key)[1] for one in self.requirements)
+        return any(key == NAMESPACE_KEY or key.startswith(NAMESPACE_LABELS) for key in keys)
 
     def __str__(self) -> str:
         return ",".join(str(one) for one in self.requirements) or "*"

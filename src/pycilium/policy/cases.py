@@ -21,9 +21,10 @@ import attrs
 from pycilium.errors import SpecError
 from pycilium.model.port import PROTOCOL_NAMES, PortRange
 from pycilium.model.verdict import Verdict
-from pycilium.policy.documents import Node, read_documents
+from pycilium.policy.documents import Node
 from pycilium.policy.peer import Peer
 from pycilium.policy.policy_set import PolicySet, parse_port_list
+from pycilium.policy.reader import read_documents, read_text
 
 
 @attrs.frozen
@@ -72,17 +73,13 @@ class Suite:
     @classmethod
     def read(cls, path: str | Path) -> Suite:
         """From a YAML file. Raises SpecError with file and line."""
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError("cases", str(path), f"a readable file ({error})") from None
-        documents = list(read_documents(text, str(path)))
+        documents = list(read_documents(read_text(Path(path)), str(path)))
         if len(documents) != 1:
             raise SpecError("cases", f"{len(documents)} documents", "one", origin=str(path))
         top = documents[0].mapping("namespaces", "peers", "ports", "cases")
         peers = {name: _peer(one) for name, one in _mapping(top, "peers").items()}
         spaces = {name: _texts(one) for name, one in _mapping(top, "namespaces").items()}
-        ports = parse_port_list(one.plain() for one in _items(top, "ports"))
+        ports = map(_port, _items(top, "ports"))
         cases = tuple(_case(one, peers, i) for i, one in enumerate(_items(top, "cases"), 1))
         return cls(peers, spaces, tuple(ports), cases)
 
@@ -119,20 +116,24 @@ def _peer(node: Node) -> Peer:
         raise node.error(error.allowed, error.value) from None
 
 
+def _port(node: Node) -> PortRange:
+    try:
+        (port,) = parse_port_list([node.plain()])
+    except (SpecError, ValueError):
+        raise node.error('one port, as in 80, "53/udp" or "8/icmp"') from None
+    return port
+
+
 def _case(node: Node, peers: dict[str, Peer], number: int) -> Case:
     parts = node.mapping("name", "from", "to", "port", "expect", "by")
     for needed in ("from", "to", "port", "expect"):
         if needed not in parts:
             raise node.error(f"a field {needed}", f"no {needed}")
-    try:
-        (port,) = parse_port_list([parts["port"].plain()])
-    except (SpecError, ValueError):
-        raise parts["port"].error('one port, as in 80 or "53/udp"') from None
     return Case(
         parts["name"].text() if "name" in parts else f"case {number}",
         parts["from"].one_of(list(peers)),
         parts["to"].one_of(list(peers)),
-        port,
+        _port(parts["port"]),
         parts["expect"].one_of(["allow", "deny"]) == "allow",
         parts["by"].text() if "by" in parts else "",
         node.origin,

@@ -58,5 +58,5 @@ class DnsCache:
 def _address(value: str | Address) -> Address:
     try:
         return ip_address(value)
-    except ValueError as error:
-        raise SpecError("address", value, f"an address ({error})") from None
+    except ValueError:
+        raise SpecError("address", value, "an address, as in 10.0.0.4") from None

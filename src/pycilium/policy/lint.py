@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
 
-from pycilium.model.labels import Labels
-from pycilium.model.peer import UNBOUND, CidrPeer, Entity, RulePeer, peer_text
-from pycilium.model.policy import Action, Policy, Rule, RuleRef
-from pycilium.model.port import PortMatch, PortRange
+from pycilium.model.peer import UNBOUND, RulePeer, peer_text
+from pycilium.model.policy import Action, RuleRef
 from pycilium.model.selector import Selector
+from pycilium.policy.covering import CoverIndex, Placed
+from pycilium.policy.universe import Universe
 
 if TYPE_CHECKING:
     from pycilium.policy.peer import Peer
@@ -31,43 +31,27 @@ class Finding:
         return f"{self.rule}: {self.text} [{self.kind}]"
 
 
-@attrs.frozen
-class _Placed:
-    """A rule with the policy that it is in."""
-
-    policy: Policy
-    rule: Rule
-
-    @property
-    def place(self) -> tuple[int, float, int]:
-        """When it decides."""
-        return self.policy.tier, self.policy.priority, self.rule.order
-
-
 def lint(policies: PolicySet, peers: dict[str, Peer] | None) -> list[Finding]:
     """Every remark, in the order of the rules."""
-    placed = [_Placed(policy, rule) for policy in policies for rule in policy.rules]
+    placed = [Placed(policy, rule) for policy in policies for rule in policy.rules]
     found = [*_covered(placed), *_unbound(policies), *_nobody(placed)]
     if peers is not None:
         found += _unmatched(policies, peers)
     return sorted(found, key=lambda one: (one.rule.file, one.rule.line, one.rule.index, one.kind))
 
 
-def _covered(placed: list[_Placed]) -> Iterator[Finding]:
-    """Rules that another one leaves nothing to say to; in each group of one direction."""
+def _covered(placed: list[Placed]) -> Iterator[Finding]:
+    """Rules that another one leaves nothing to say to; the first such other is named."""
+    index = CoverIndex(placed)
     for number, mine in enumerate(placed):
-        for other_number, other in enumerate(placed):
-            if number == other_number or other.rule.direction is not mine.rule.direction:
-                continue
+        for other_number, other in index.covering(number):
             finding = _compare(mine, other, other_number < number)
             if finding is not None:
                 yield finding
                 break
 
 
-def _compare(mine: _Placed, other: _Placed, other_first: bool) -> Finding | None:
-    if not _subject_covers(other.policy, mine.policy) or not _rule_covers(other.rule, mine.rule):
-        return None
+def _compare(mine: Placed, other: Placed, other_first: bool) -> Finding | None:
     rule, by = mine.rule, other.rule
     if by.action is Action.DENY and rule.action is not Action.DENY and other.place <= mine.place:
         return Finding("hidden-by-deny", rule.ref, f"never allows anything: {by.ref} denies it")
@@ -78,7 +62,7 @@ def _compare(mine: _Placed, other: _Placed, other_first: bool) -> Finding | None
     return None
 
 
-def _compare_equals(mine: _Placed, other: _Placed, other_first: bool) -> Finding | None:
+def _compare_equals(mine: Placed, other: Placed, other_first: bool) -> Finding | None:
     """Two rules of one place that do the same."""
     rule, by = mine.rule, other.rule
     if rule.l7 and by.l7 is None:
@@ -86,74 +70,25 @@ def _compare_equals(mine: _Placed, other: _Placed, other_first: bool) -> Finding
         return Finding("l7-without-effect", rule.ref, text)
     if rule.l7 != by.l7:
         return None
-    if not (_rule_covers(rule, by) and _subject_covers(mine.policy, other.policy)):
+    if not mine.covers(other):
         return Finding("shadowed", rule.ref, f"adds nothing to {by.ref}")
     return Finding("duplicate", rule.ref, f"says again what {by.ref} says") if other_first else None
 
 
-def _subject_covers(wide: Policy, narrow: Policy) -> bool:
-    if wide.nodes != narrow.nodes:
-        return False
-    return _selector_covers(wide.subject, narrow.subject)
-
-
-def _selector_covers(wide: Selector, narrow: Selector) -> bool:
-    """Fewer requirements select more."""
-    return set(wide.requirements) <= set(narrow.requirements)
-
-
-def _rule_covers(wide: Rule, narrow: Rule) -> bool:
-    return _peers_cover(wide.peers, narrow.peers) and _ports_cover(wide.ports, narrow.ports)
-
-
-def _peers_cover(wide: tuple[RulePeer, ...] | None, narrow: tuple[RulePeer, ...] | None) -> bool:
-    if wide is None or Entity.ALL in wide:
-        return True
-    if not narrow:
-        return False
-    return all(any(_peer_covers(one, peer) for one in wide) for peer in narrow)
-
-
-def _peer_covers(wide: RulePeer, narrow: RulePeer) -> bool:
-    if wide == narrow:
-        return True
-    if isinstance(wide, Selector) and isinstance(narrow, Selector):
-        return _selector_covers(wide, narrow)
-    if isinstance(wide, CidrPeer) and isinstance(narrow, CidrPeer) and not wide.excepts:
-        same = wide.network.version == narrow.network.version
-        return same and narrow.network.subnet_of(wide.network)  # type: ignore[arg-type]
-    return False
-
-
-def _ports_cover(wide: tuple[PortMatch, ...] | None, narrow: tuple[PortMatch, ...] | None) -> bool:
-    if wide is None or PortRange(0) in wide:
-        return True
-    if not narrow:
-        return False
-    return all(any(_port_covers(one, port) for one in wide) for port in narrow)
-
-
-def _port_covers(wide: PortMatch, narrow: PortMatch) -> bool:
-    if wide == narrow:
-        return True
-    if not isinstance(wide, PortRange) or not isinstance(narrow, PortRange):
-        return False
-    return (
-        wide.protocol == narrow.protocol and wide.first <= narrow.first <= narrow.last <= wide.last
-    )
-
-
 def _unbound(policies: PolicySet) -> Iterator[Finding]:
     """Names for which nothing is known."""
+    known: dict[RulePeer, bool] = {}
     for policy in policies:
         for rule in policy.rules:
             for peer in rule.peers or ():
-                if isinstance(peer, UNBOUND) and not policies.cluster.find(peer):
+                if isinstance(peer, UNBOUND) and peer not in known:
+                    known[peer] = bool(policies.cluster.find(peer))
+                if not known.get(peer, True):
                     text = f"{peer_text(peer)} stands for nobody: nothing is known of it"
                     yield Finding("name-unknown", rule.ref, text)
 
 
-def _nobody(placed: list[_Placed]) -> Iterator[Finding]:
+def _nobody(placed: list[Placed]) -> Iterator[Finding]:
     for one in placed:
         if one.rule.peers == () or one.rule.ports == ():
             yield Finding("matches-nothing", one.rule.ref, "an empty list matches nobody")
@@ -164,16 +99,12 @@ def _nobody(placed: list[_Placed]) -> Iterator[Finding]:
 
 def _unmatched(policies: PolicySet, peers: dict[str, Peer]) -> Iterator[Finding]:
     subjects = [peer.subject(policies.cluster) for peer in peers.values()]
-    pods = [subject.labels for subject in subjects if subject.reserved is None]
+    pods = Universe(dict(enumerate(one.labels for one in subjects if one.reserved is None)))
     for policy in policies:
         ref = RuleRef(policy.name, policy.file, policy.line)
-        if not policy.nodes and not _matches_any(policy.subject, pods):
+        if not policy.nodes and not pods.members(policy.subject):
             yield Finding("selects-nothing", ref, f"selects none of the pods: {policy.subject}")
         for rule in policy.rules:
             for peer in rule.peers or ():
-                if isinstance(peer, Selector) and not _matches_any(peer, pods):
+                if isinstance(peer, Selector) and not pods.members(peer):
                     yield Finding("matches-nothing", rule.ref, f"no pod is {peer}")
-
-
-def _matches_any(selector: Selector, pods: Iterable[Labels]) -> bool:
-    return any(selector.matches(labels) for labels in pods)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from pycilium.policy.peer import Peer
     from pycilium.policy.policy_set import PolicySet
 
-_STYLE = "border:1px solid #8888;padding:2px 6px;text-align:center"
+_SHOWN = 50
 
 
 @attrs.frozen
@@ -27,6 +26,12 @@ class Cell:
     destination: str
     port: PortRange
     verdict: Verdict
+
+    @property
+    def summary(self) -> str:
+        """One line, without the nearest rule."""
+        word = "allowed" if self.verdict else "denied"
+        return f"{self.port}: {word} at {self.verdict.direction} by {self.verdict.rule}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, one name each."""
@@ -41,13 +46,23 @@ class Cell:
         }
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Matrix:
     """Verdicts of every peer to every other; `[source, destination]` are those of one pair."""
 
     names: tuple[str, ...]
     ports: tuple[PortRange, ...]
     cells: tuple[Cell, ...] = attrs.field(repr=False)
+    _by_pair: dict[tuple[str, str], tuple[Cell, ...]] = attrs.field(
+        init=False, repr=False, eq=False
+    )
+
+    @_by_pair.default
+    def _index(self) -> dict[tuple[str, str], tuple[Cell, ...]]:
+        found: dict[tuple[str, str], list[Cell]] = {}
+        for one in self.cells:
+            found.setdefault((one.source, one.destination), []).append(one)
+        return {pair: tuple(cells) for pair, cells in found.items()}
 
     @classmethod
     def of(cls, policies: PolicySet, peers: dict[str, Peer], ports: list[PortRange]) -> Matrix:
@@ -70,10 +85,7 @@ class Matrix:
         return len(self.cells)
 
     def __getitem__(self, pair: tuple[str, str]) -> tuple[Cell, ...]:
-        found = tuple(one for one in self.cells if (one.source, one.destination) == pair)
-        if not found:
-            raise KeyError(pair)
-        return found
+        return self._by_pair[pair]
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One dict for each verdict, for any table library."""
@@ -85,55 +97,69 @@ class Matrix:
 
         return pd.DataFrame(self.to_rows())
 
+    @property
+    def legend(self) -> str:
+        """What the marks mean, and how much is allowed."""
+        ports = ", ".join(map(str, self.ports))
+        allowed = sum(one.verdict.allowed for one in self.cells)
+        counts = f"{allowed} of {len(self.cells)} connections are allowed"
+        return f"{counts}. ✓ all of {ports}; else what is; ✗ none; · itself"
+
+    def pair(self, source: str, destination: str) -> tuple[Cell, ...]:
+        """The verdicts of two peers; none for a peer and itself."""
+        return self._by_pair.get((source, destination), ())
+
+    def extent(self, source: str, destination: str) -> str:
+        """How much of one pair is allowed: all, some, none, or "" for itself."""
+        found = self.pair(source, destination)
+        allowed = sum(one.verdict.allowed for one in found)
+        if not found:
+            return ""
+        return {len(found): "all", 0: "none"}.get(allowed, "some")
+
+    def text(self, source: str, destination: str) -> str:
+        """The same in a mark, or the ports that are allowed."""
+        marks = {"all": "✓", "none": "✗", "": "·"}
+        found = (str(one.port) for one in self.pair(source, destination) if one.verdict)
+        return marks.get(self.extent(source, destination)) or " ".join(found)
+
+    def __repr__(self) -> str:
+        allowed = sum(one.verdict.allowed for one in self.cells)
+        return f"<Matrix {len(self.names)} peers, {allowed} of {len(self.cells)} allowed>"
+
     def __str__(self) -> str:
         rows = [["from \\ to", *self.names]]
-        rows += [[name, *(self._text(name, other) for other in self.names)] for name in self.names]
+        rows += [[name, *(self.text(name, other) for other in self.names)] for name in self.names]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join(
+        lines = (
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         )
+        return "\n".join([*lines, "", self.legend])
 
     def __rich__(self) -> Any:
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table("from \\ to", *self.names)
-        for name in self.names:
-            table.add_row(name, *(self._styled(name, other) for other in self.names))
+        names = [escape(name) for name in self.names]
+        table = Table("from \\ to", *names, caption=self.legend)
+        for shown, name in zip(names, self.names, strict=True):
+            table.add_row(shown, *(self._styled(name, other) for other in self.names))
         return table
 
+    def to_html(self) -> str:
+        """A page with every peer, for a browser."""
+        from pycilium.policy.matrix_html import page
+
+        return page(self)
+
     def _repr_html_(self) -> str:
-        head = "".join(f"<th style='{_STYLE}'>{escape(one)}</th>" for one in ("", *self.names))
-        body = "".join(self._html_row(name) for name in self.names)
-        return f"<table style='border-collapse:collapse'><tr>{head}</tr>{body}</table>"
+        """The first peers, as many as a notebook can show."""
+        from pycilium.policy.matrix_html import table
 
-    def _html_row(self, name: str) -> str:
-        cells = "".join(self._html_cell(name, other) for other in self.names)
-        return f"<tr><th style='{_STYLE}'>{escape(name)}</th>{cells}</tr>"
-
-    def _html_cell(self, source: str, destination: str) -> str:
-        found = self._pair(source, destination)
-        colour = "#2e7d3233" if found and all(one.verdict for one in found) else "#c6282833"
-        if any(one.verdict for one in found) and not all(one.verdict for one in found):
-            colour = "#f9a82533"
-        title = "&#10;".join(escape(f"{one.port}: {one.verdict}") for one in found)
-        background = f";background:{colour}" if found else ""
-        text = escape(self._text(source, destination))
-        return f"<td style='{_STYLE}{background}' title='{title}'>{text}</td>"
-
-    def _pair(self, source: str, destination: str) -> tuple[Cell, ...]:
-        return () if source == destination else self[source, destination]
-
-    def _text(self, source: str, destination: str) -> str:
-        """What is allowed: all, none, or the ports."""
-        found = self._pair(source, destination)
-        if not found:
-            return "·"
-        allowed = [str(one.port) for one in found if one.verdict]
-        if len(allowed) == len(found):
-            return "✓"
-        return " ".join(allowed) or "✗"
+        return table(self, self.names[:_SHOWN])
 
     def _styled(self, source: str, destination: str) -> str:
-        text = self._text(source, destination)
-        return {"✓": "[green]✓[/]", "✗": "[red]✗[/]", "·": "·"}.get(text, f"[yellow]{text}[/]")
+        colours = {"all": "green", "none": "red", "some": "yellow"}
+        text, extent = self.text(source, destination), self.extent(source, destination)
+        return f"[{colours[extent]}]{text}[/]" if extent else text

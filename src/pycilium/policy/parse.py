@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,10 +15,13 @@ import attrs
 from pycilium.errors import SpecError
 from pycilium.model.policy import Policy
 from pycilium.policy.cluster import Cluster
-from pycilium.policy.documents import Node, read_documents
+from pycilium.policy.documents import Node
 from pycilium.policy.kinds import calico, cilium, kubernetes
-from pycilium.policy.kinds.cluster import CONTEXT_KINDS, read_context
-from pycilium.policy.kinds.fields import Context
+from pycilium.policy.kinds.cluster import CONTEXT_KINDS, ClusterReader
+from pycilium.policy.kinds.fields import METADATA, Context, namespace_of
+from pycilium.policy.reader import read_documents, read_text
+
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @attrs.frozen
@@ -69,11 +73,15 @@ for _name, _kind in (
 
 @attrs.frozen
 class Manifests:
-    """What was read: policies, what they speak of, and the documents that are wrong."""
+    """What was read: policies, what they speak of, and the documents that are wrong.
+
+    others: how many documents were left out because policies do not speak of their kind.
+    """
 
     policies: tuple[Policy, ...]
     cluster: Cluster
     errors: tuple[SpecError, ...] = ()
+    others: int = 0
 
 
 def load_manifests(source: Source | Iterable[Source]) -> list[Policy]:
@@ -87,32 +95,62 @@ def load_manifests(source: Source | Iterable[Source]) -> list[Policy]:
 def read_manifests(source: Source | Iterable[Source], *, go_on: bool = False) -> Manifests:
     """Everything that manifests say. go_on: collect errors in place of raising the first."""
     found: list[Policy] = []
-    cluster = Cluster()
+    cluster, others = ClusterReader(), 0
     errors: list[SpecError] = []
-    for document in _documents(source, errors if go_on else None):
+    collected = errors if go_on else None
+    for document in _unpacked(_documents(source, collected), collected):
         try:
-            policies, cluster = _read(document, cluster)
+            if _is_other(document):
+                others += 1
+                continue
+            found += _read(document, cluster)
         except SpecError as error:
             if not go_on:
                 raise
             errors.append(error)
+    return Manifests(tuple(found), cluster.cluster, tuple(errors), others)
+
+
+def _unpacked(documents: Iterable[Node], errors: list[SpecError] | None) -> Iterator[Node]:
+    """The items of lists, as `kubectl get -o yaml` writes them, in place of the lists."""
+    for document in documents:
+        try:
+            top = document.mapping()
+            kind = top["kind"].value if "kind" in top else ""
+            if isinstance(kind, str) and kind.endswith("List") and "items" in top:
+                yield from _unpacked(top["items"].items(), errors)
+                continue
+        except SpecError as error:
+            if errors is None:
+                raise
+            errors.append(error)
             continue
-        found += policies
-    return Manifests(tuple(found), cluster, tuple(errors))
+        yield document
 
 
-def _read(document: Node, cluster: Cluster) -> tuple[list[Policy], Cluster]:
+def _is_other(document: Node) -> bool:
+    """A whole document of an API that has no kind read here: a Deployment beside its policies.
+
+    What is of such an API, or is called nearly like a kind that is read, is more likely a mistake.
+    """
     top = document.mapping()
-    kind = top.get("kind", document)
-    if kind.value == "List" and "items" in top:
-        policies: list[Policy] = []
-        for one in top["items"].items():
-            more, cluster = _read(one, cluster)
-            policies += more
-        return policies, cluster
-    if kind.value in CONTEXT_KINDS:
-        return [], read_context(document, cluster)
-    return list(_policies(document, top)), cluster
+    version = top["apiVersion"].value if "apiVersion" in top else None
+    kind = top["kind"].value if "kind" in top else None
+    if not isinstance(version, str) or not isinstance(kind, str) or not kind:
+        return False
+    names = {name for _, name in _KINDS} | set(CONTEXT_KINDS)
+    group = version.rpartition("/")[0]
+    if group and any(group == one.rpartition("/")[0] for one, _ in _KINDS):
+        return False
+    return kind not in names and not difflib.get_close_matches(kind, names, n=1, cutoff=0.8)
+
+
+def _read(document: Node, cluster: ClusterReader) -> list[Policy]:
+    top = document.mapping()
+    if "kind" in top and top["kind"].value in CONTEXT_KINDS:
+        cluster.read(document)
+        return []
+    return list(_policies(document, top))
 
 
 def _policies(document: Node, top: dict[str, Node]) -> Iterator[Policy]:
@@ -144,10 +182,15 @@ def _kind_of(document: Node, top: dict[str, Node]) -> _Kind:
 
 
 def _context(document: Node, top: dict[str, Node], known: _Kind) -> Context:
-    metadata = top["metadata"].mapping() if "metadata" in top else {}
+    metadata = top["metadata"].mapping(*METADATA) if "metadata" in top else {}
     name = metadata["name"].text() if "name" in metadata else "unnamed"
-    namespace = metadata["namespace"].text() if "namespace" in metadata else "default"
-    return Context(name, namespace if known.namespaced else None, document.file)
+    if not name:
+        raise metadata["name"].error("a name")
+    if known.namespaced:
+        return Context(name, namespace_of(metadata), document.file)
+    if "namespace" in metadata:
+        raise metadata["namespace"].error("no namespace: this kind is of the whole cluster")
+    return Context(name, None, document.file)
 
 
 def _without_stage(spec: Node) -> Node:
@@ -192,7 +235,7 @@ def _texts(source: Source | Iterable[Source]) -> Iterator[tuple[str, str]]:
 
 def _json(source: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(source, indent=1)
+        return json.dumps(source, indent=1, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError("manifest", type(source).__name__, f"plain data ({error})") from None
 
@@ -202,14 +245,13 @@ def _of_path(text: str) -> Iterator[tuple[str, str]]:
         yield text, "<text>"
         return
     path = Path(text)
+    if not text or "\0" in text:
+        raise SpecError("manifest", text, "a path, or YAML text")
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml", ".json"))
+        found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
     elif path.is_file():
         found = [path]
     else:
         raise SpecError("manifest", text, "an existing file or directory, or YAML text")
     for one in found:
-        try:
-            yield one.read_text(), str(one)
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError("manifest", str(one), f"a readable text file ({error})") from None
+        yield read_text(one), str(one)

@@ -12,7 +12,7 @@ import attrs
 from pycilium.errors import SpecError
 from pycilium.model.identity import RESERVED
 from pycilium.model.labels import Labels
-from pycilium.model.port import PROTOCOLS, is_port_name
+from pycilium.model.port import PROTOCOLS, WITH_PORTS, is_port_name
 from pycilium.policy.cluster import Cluster
 from pycilium.policy.evaluate import Subject
 
@@ -23,9 +23,13 @@ def _pairs(given: Mapping[str, Any] | Pairs | None) -> Pairs:
     if given is None:
         return ()
     try:
-        return tuple(sorted(dict(given).items()))
+        return tuple(sorted((key, _hashable(value)) for key, value in dict(given).items()))
     except (TypeError, ValueError):
         raise SpecError("labels", given, "a mapping of text to text") from None
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _optional_pairs(given: Mapping[str, Any] | Pairs | None) -> Pairs | None:
@@ -33,10 +37,14 @@ def _optional_pairs(given: Mapping[str, Any] | Pairs | None) -> Pairs | None:
 
 
 def _address(given: Any) -> IPv4Address | IPv6Address | None:
+    if given is None or isinstance(given, (IPv4Address, IPv6Address)):
+        return given
+    if not isinstance(given, str):
+        raise SpecError("ip", given, 'an address as text, as in "10.0.0.4"')
     try:
-        return None if given is None else ip_address(given)
-    except ValueError as error:
-        raise SpecError("ip", given, f"an address ({error})") from None
+        return ip_address(given)
+    except ValueError:
+        raise SpecError("ip", given, "an address, as in 10.0.0.4") from None
 
 
 @attrs.frozen(cache_hash=True)
@@ -104,7 +112,7 @@ def _check_port(name: object, port: object) -> None:
     if not isinstance(port, (tuple, list)) or len(port) != 2:
         raise SpecError(f"named_ports.{name}", port, allowed)
     protocol, number = port
-    if str(protocol).lower() not in PROTOCOLS or not isinstance(number, int):
-        raise SpecError(f"named_ports.{name}", port, allowed)
-    if not 0 < number < 65536:
+    if PROTOCOLS.get(str(protocol).lower()) not in WITH_PORTS:
+        raise SpecError(f"named_ports.{name}", protocol, "TCP, UDP or SCTP")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 65536:
         raise SpecError(f"named_ports.{name}", port, "a number from 1 to 65535")

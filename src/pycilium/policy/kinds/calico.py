@@ -48,6 +48,7 @@ _LAST = 1e9  # a policy without an order comes last
 
 def policy(spec: Node, context: Context) -> Iterator[Policy]:
     """One policy for each alternative of its selector."""
+    spec.refuse_nulls()
     top = spec.mapping(*_SPEC, refused=_REFUSED)
     if "tier" in top:
         top["tier"].one_of(["default"])
@@ -76,7 +77,7 @@ def _order(top: dict[str, Node]) -> float:
     if "order" not in top:
         return _LAST
     value = top["order"].value
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or abs(value) >= _LAST:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < _LAST:
         raise top["order"].error(f"a number below {_LAST:g}")
     return float(value)
 
@@ -257,7 +258,9 @@ def _protocol(parts: dict[str, Node]) -> int | None:
     value = parts["protocol"].value
     if isinstance(value, str) and value in _PROTOCOLS:
         return _PROTOCOLS[value]
-    number = fields.number(parts["protocol"], 1, 255, f"or one of {', '.join(_PROTOCOLS)}")
+    number = fields.number(
+        parts["protocol"], 1, 255, f"or one of {', '.join(_PROTOCOLS)}", or_text=True
+    )
     if number not in _PROTOCOLS.values():
         raise parts["protocol"].error("a protocol that is carried: TCP, UDP, SCTP or ICMP")
     return number
@@ -276,9 +279,16 @@ def _icmp(node: Node, protocol: int | None) -> tuple[PortMatch, ...]:
 def _port(node: Node, protocol: int) -> PortMatch:
     text = str(node.value)
     first, colon, last = text.partition(":")
-    if colon and first.isdigit() and last.isdigit() and int(first) <= int(last) <= 65535:
-        return PortRange(protocol, int(first), int(last))
+    if colon:
+        return _port_range(node, protocol, first, last)
     if is_port_name(text):
         return NamedPort(protocol, text)
-    only = fields.number(node, 1, 65535, 'or a range as in "80:90", or a name')
+    only = fields.number(node, 1, 65535, 'or a range as in "80:90", or a name', or_text=True)
     return PortRange(protocol, only, only)
+
+
+def _port_range(node: Node, protocol: int, first: str, last: str) -> PortRange:
+    written = all(one.isascii() and one.isdigit() and len(one) <= 5 for one in (first, last))
+    if not written or not int(first) <= int(last) <= 65535:
+        raise node.error('two ports, the lower first, as in "80:90"')
+    return PortRange(protocol, int(first), int(last))

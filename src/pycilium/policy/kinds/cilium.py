@@ -19,7 +19,7 @@ from pycilium.model.peer import (
     parse_entity,
 )
 from pycilium.model.policy import Action, Direction, Policy, Rule
-from pycilium.model.port import PROTOCOLS, PortMatch, PortRange
+from pycilium.model.port import PROTOCOL_NAMES, PROTOCOLS, PortMatch, PortRange
 from pycilium.model.selector import Requirement, Selector
 from pycilium.policy.documents import Node
 from pycilium.policy.kinds import fields
@@ -54,6 +54,7 @@ _REFUSED = {
     "serverNames": "TLS names are not looked at",
     "listener": "there are no custom listeners",
 }
+_PROTOCOLS = ("ANY", "TCP", "UDP", "SCTP", "ICMP", "ICMPv6")
 _ICMP_TYPES = {
     "IPv4": {
         "EchoReply": 0, "DestinationUnreachable": 3, "Redirect": 5, "Echo": 8, "EchoRequest": 8,
@@ -73,6 +74,7 @@ _ICMP_TYPES = {
 
 def policy(spec: Node, context: Context) -> Iterator[Policy]:
     """One spec; every list of rules that has a rule turns on default deny in its direction."""
+    spec.refuse_nulls()
     top = spec.mapping(*_SPEC, refused=_REFUSED)
     subject, nodes = _subject(spec, top, context)
     log = _log(top)
@@ -147,7 +149,7 @@ def _rule(
     if "toPorts" in parts:
         return [
             Rule(direction, peers, ports, action, ref, l7=l7, log=log)
-            for ports, l7 in _to_ports(parts["toPorts"], action)
+            for ports, l7 in _to_ports(parts["toPorts"], direction, action)
         ]
     if "icmps" in parts:
         return [Rule(direction, peers, _icmps(parts["icmps"]), action, ref, log=log)]
@@ -249,7 +251,7 @@ def _key(key: str) -> str:
 
 
 def _to_ports(
-    node: Node, action: Action
+    node: Node, direction: Direction, action: Action
 ) -> Iterator[tuple[tuple[PortMatch, ...] | None, L7Rules | None]]:
     """Each element of toPorts with its own L7 rules."""
     for one in node.items():
@@ -262,7 +264,7 @@ def _to_ports(
         if "rules" in parts and parts["rules"].mapping():
             if action is Action.DENY:
                 raise parts["rules"].error("no L7 rules in a deny rule")
-            l7 = _l7(parts["rules"], ports)
+            l7 = _l7(parts["rules"], ports, direction)
         yield ports or (PortRange(0),), l7
 
 
@@ -270,33 +272,47 @@ def _port(node: Node) -> list[PortMatch]:
     parts = node.mapping("port", "endPort", "protocol")
     name = "ANY"
     if "protocol" in parts:
-        names = [one.upper() for one in PROTOCOLS]
-        name = parts["protocol"].one_of(names)
+        name = parts["protocol"].one_of(_PROTOCOLS)
     if "port" not in parts:
         raise node.error("a port", "no port")
-    return fields.port(parts, PROTOCOLS[name.lower()])
+    protocol = PROTOCOLS[name.lower()]
+    found = fields.port(parts, protocol, quoted=True)
+    if protocol in (1, 58) and not all(_is_type(one) for one in found):
+        raise parts["port"].error(f"a type of {name}, from 0 to 255")
+    return found
 
 
-def _l7(node: Node, ports: tuple[PortMatch, ...]) -> L7Rules:
+def _is_type(port: PortMatch) -> bool:
+    """Whether it can be what ICMP has in place of ports: one type, some, or all of them."""
+    return isinstance(port, PortRange) and (port.last <= 255 or port == PortRange(port.protocol))
+
+
+def _l7(node: Node, ports: tuple[PortMatch, ...], direction: Direction) -> L7Rules:
     parts = node.mapping("http", "dns", refused={"kafka": "Cilium removed it", "l7": "it is gone"})
     if len(parts) > 1:
         raise node.error("http or dns, not both", " and ".join(parts))
-    _check_l7_protocol(node, next(iter(parts)), ports)
-    if "http" in parts:
-        return L7Rules(http=tuple(map(_http, parts["http"].items())))
-    return L7Rules(dns=tuple(map(_dns, parts["dns"].items())))
+    kind, rules = next(iter(parts.items()))
+    if not rules.items():
+        raise rules.error("at least one rule; leave rules out if every request may pass")
+    if kind == "dns" and direction is Direction.INGRESS:
+        raise rules.error("no dns rules in ingress: the questions of a workload are its egress")
+    _check_l7_ports(node, kind, ports)
+    if kind == "http":
+        return L7Rules(http=tuple(map(_http, rules.items())))
+    return L7Rules(dns=tuple(map(_dns, rules.items())))
 
 
-def _check_l7_protocol(node: Node, kind: str, ports: tuple[PortMatch, ...]) -> None:
-    if not ports or any(one.protocol == 0 and isinstance(one, PortRange) for one in ports):
-        raise node.error("L7 rules beside ports", "no ports")
-    allowed = {"http": (6,), "dns": (6, 17)}[kind]
-    if any(one.protocol not in (0, *allowed) for one in ports if isinstance(one, PortRange)):
-        # A range of any protocol stands for TCP, UDP and SCTP: the one that fits is meant.
-        spread = {one.protocol for one in ports}
-        if not spread & set(allowed):
-            names = "TCP" if kind == "http" else "TCP or UDP"
-            raise node.error(f"{kind} rules only with {names}", ", ".join(map(str, ports)))
+def _check_l7_ports(node: Node, kind: str, ports: tuple[PortMatch, ...]) -> None:
+    """HTTP is TCP's; a DNS question may come over TCP or UDP, and so over any protocol."""
+    every = any(isinstance(one, PortRange) and one.first == 0 for one in ports)
+    if not ports or every:
+        raise node.error("L7 rules beside ports", "every port" if every else "no ports")
+    spread = {one.protocol for one in ports}
+    if kind == "http" and spread != {6}:
+        names = sorted(PROTOCOL_NAMES[one] for one in spread - {6})
+        raise node.error("http rules only with protocol TCP", ", ".join(names))
+    if kind == "dns" and not spread & {0, 6, 17}:
+        raise node.error("dns rules only with TCP, UDP or ANY", ", ".join(map(str, ports)))
 
 
 def _http(node: Node) -> HttpRule:
@@ -355,7 +371,7 @@ def _icmp(node: Node) -> PortRange:
     kind = _ICMP_TYPES[family].get(value) if isinstance(value, str) else None
     if kind is None:
         names = ", ".join(_ICMP_TYPES[family])
-        kind = fields.number(parts["type"], 0, 255, f"or one of {names}")
+        kind = fields.number(parts["type"], 0, 255, f"or one of {names}", or_text=True)
     return PortRange(1 if family == "IPv4" else 58, kind, kind)
 
 

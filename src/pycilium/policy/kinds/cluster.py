@@ -17,39 +17,77 @@ from pycilium.policy.kinds import fields
 CONTEXT_KINDS = ("Namespace", "Service", "Endpoints", "Node", "CiliumCIDRGroup")
 
 
-def read_context(document: Document, cluster: Cluster) -> Cluster:
-    """The cluster with what one document says of it; fields that are not needed are skipped."""
-    top = document.mapping()
-    metadata = top["metadata"].mapping() if "metadata" in top else {}
-    if "name" not in metadata:
-        raise document.error("a metadata.name", "no name")
-    name = metadata["name"].text()
-    labels = _texts(metadata.get("labels"))
-    spec = top["spec"].mapping() if "spec" in top else {}
-    kind = top["kind"].value
-    if kind == "Namespace":
-        return attrs.evolve(cluster, namespaces={**cluster.namespaces, name: labels})
-    if kind == "CiliumCIDRGroup":
-        networks = tuple(map(fields.network, spec["externalCIDRs"].items()))
-        group = CidrGroup(name, Labels.of(labels), networks)
-        return attrs.evolve(cluster, cidr_groups=(*cluster.cidr_groups, group))
-    if kind == "Node":
-        node = Node(name, Labels.of(labels), _node_addresses(top))
-        return attrs.evolve(cluster, nodes=(*cluster.nodes, node))
-    namespace = metadata["namespace"].text() if "namespace" in metadata else "default"
-    if kind == "Service":
-        service = Service(
-            namespace, name, Labels.of(labels), _selector(_texts(spec.get("selector")))
+class ClusterReader:
+    """Collects what documents say of a cluster; fields that are not needed are skipped."""
+
+    def __init__(self) -> None:
+        self._namespaces: dict[str, dict[str, str]] = {}
+        self._services: dict[tuple[str, str], Service] = {}
+        self._groups: list[CidrGroup] = []
+        self._nodes: list[Node] = []
+
+    @property
+    def cluster(self) -> Cluster:
+        """Everything so far."""
+        services = tuple(map(_finished, self._services.values()))
+        return Cluster(self._namespaces, services, tuple(self._groups), tuple(self._nodes))
+
+    def read(self, document: Document) -> None:
+        """One document of CONTEXT_KINDS. Raises SpecError."""
+        top = document.mapping()
+        metadata = top["metadata"].mapping(*fields.METADATA) if "metadata" in top else {}
+        if "name" not in metadata:
+            raise document.error("a metadata.name", "no name")
+        name, labels = metadata["name"].text(), _labels(metadata.get("labels"))
+        spec = top["spec"].mapping() if "spec" in top else {}
+        kind = top["kind"].value
+        if kind == "Namespace":
+            self._namespaces[name] = labels
+        elif kind == "CiliumCIDRGroup":
+            networks = tuple(map(fields.network, _needed(document, spec, "externalCIDRs").items()))
+            self._groups.append(CidrGroup(name, Labels.of(labels), networks))
+        elif kind == "Node":
+            self._nodes.append(Node(name, Labels.of(labels), _node_addresses(top)))
+        else:
+            namespace = fields.namespace_of(metadata)
+            service = Service(namespace, name, Labels.of(labels))
+            if kind == "Service":
+                service = attrs.evolve(service, selector=_selector(spec.get("selector")))
+            else:
+                service = attrs.evolve(service, addresses=_endpoints(top))
+            self._add(service)
+
+    def _add(self, service: Service) -> None:
+        """A Service and its Endpoints are two documents of one thing, in either order."""
+        key = (service.namespace, service.name)
+        one = self._services.pop(key, service)
+        self._services[key] = Service(
+            service.namespace,
+            service.name,
+            service.labels if len(service.labels) else one.labels,
+            service.selector or one.selector,
+            service.addresses or one.addresses,
         )
-        return _with_service(cluster, service)
-    return _with_service(cluster, Service(namespace, name, addresses=_endpoints(top)))
 
 
-def _texts(node: Document | None) -> dict[str, str]:
-    return {key: value.text() for key, value in node.mapping().items()} if node else {}
+def _finished(service: Service) -> Service:
+    """What is selected is found by the selector; addresses are of services without one."""
+    return service if service.selector is None else attrs.evolve(service, addresses=())
 
 
-def _selector(labels: dict[str, str]) -> Selector | None:
+def _needed(around: Document, parts: dict[str, Document], key: str) -> Document:
+    if key not in parts:
+        raise around.error(f"a field {key}", f"no {key}")
+    return parts[key]
+
+
+def _labels(node: Document | None) -> dict[str, str]:
+    found = node.mapping().items() if node is not None else ()
+    return {fields.label_key(value, key): fields.label_value(value) for key, value in found}
+
+
+def _selector(node: Document | None) -> Selector | None:
+    labels = _labels(node)
     if not labels:
         return None
     return Selector(tuple(Requirement(k, Operator.IN, (v,)) for k, v in labels.items()))
@@ -57,41 +95,22 @@ def _selector(labels: dict[str, str]) -> Selector | None:
 
 def _node_addresses(top: dict[str, Document]) -> tuple[Any, ...]:
     status = top["status"].mapping() if "status" in top else {}
-    rows = [one.mapping() for one in status["addresses"].items()] if "addresses" in status else []
-    return tuple(
-        _address(row["address"])
-        for row in rows
-        if row["type"].value in ("InternalIP", "ExternalIP")
-    )
+    found = []
+    for row in status["addresses"].items() if "addresses" in status else ():
+        parts = row.mapping()
+        if _needed(row, parts, "type").value in ("InternalIP", "ExternalIP"):
+            found.append(_address(_needed(row, parts, "address")))
+    return tuple(found)
 
 
 def _endpoints(top: dict[str, Document]) -> tuple[Any, ...]:
     rows = [one.mapping() for one in top["subsets"].items()] if "subsets" in top else []
     found = [ip for row in rows if "addresses" in row for ip in row["addresses"].items()]
-    return tuple(_address(one.mapping()["ip"]) for one in found)
+    return tuple(_address(_needed(one, one.mapping(), "ip")) for one in found)
 
 
 def _address(node: Document) -> Any:
     try:
         return ip_address(node.text())
-    except ValueError as error:
-        raise node.error(f"an address ({error})") from None
-
-
-def _with_service(cluster: Cluster, service: Service) -> Cluster:
-    """A Service and its Endpoints are two documents of one thing, in either order."""
-    kept, merged = [], service
-    for one in cluster.services:
-        if (one.namespace, one.name) != (service.namespace, service.name):
-            kept.append(one)
-            continue
-        merged = Service(
-            service.namespace,
-            service.name,
-            service.labels if len(service.labels) else one.labels,
-            service.selector or one.selector,
-            service.addresses or one.addresses,
-        )
-    if merged.selector is not None:
-        merged = attrs.evolve(merged, addresses=())
-    return attrs.evolve(cluster, services=(*kept, merged))
+    except ValueError:
+        raise node.error("an address, as in 10.0.0.4") from None

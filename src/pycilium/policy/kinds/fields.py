@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import attrs
 
 from pycilium.errors import SpecError
@@ -12,6 +15,17 @@ from pycilium.model.policy import RuleRef
 from pycilium.model.port import NamedPort, PortMatch, PortRange, expand, is_port_name
 from pycilium.model.selector import Operator, Requirement, Selector
 from pycilium.policy.documents import Node
+
+MAX_WORD, MAX_DOMAIN = 63, 253
+MAX_DIGITS = 20
+METADATA = (
+    "name", "namespace", "labels", "annotations", "generateName", "selfLink", "uid",
+    "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+    "deletionGracePeriodSeconds", "ownerReferences", "finalizers", "managedFields",
+)  # fmt: skip
+_WORD = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_WORDS = f"at most {MAX_WORD} ASCII letters, digits, - _ . inside of letters or digits"
 
 
 @attrs.frozen
@@ -32,12 +46,23 @@ class Context:
         return self.namespace or "default"
 
 
+def namespace_of(metadata: dict[str, Node]) -> str:
+    """Of a document that has one."""
+    if "namespace" not in metadata:
+        return "default"
+    name = metadata["namespace"].text()
+    if not _NAMESPACE.fullmatch(name):
+        raise metadata["namespace"].error("a namespace's name as in RFC 1123: a-z, 0-9 and -")
+    return name
+
+
 def selector(node: Node, *, prefix: str = "") -> Selector:
     """A LabelSelector; prefix comes before every key."""
     fields = node.mapping("matchLabels", "matchExpressions")
     labels = fields["matchLabels"].mapping() if "matchLabels" in fields else {}
     requirements = [
-        Requirement(prefix + key, Operator.IN, (value.text(),)) for key, value in labels.items()
+        Requirement(prefix + label_key(value, key), Operator.IN, (label_value(value),))
+        for key, value in labels.items()
     ]
     if "matchExpressions" in fields:
         requirements += [_expression(one, prefix) for one in fields["matchExpressions"].items()]
@@ -60,18 +85,48 @@ def _expression(node: Node, prefix: str) -> Requirement:
     for needed in ("key", "operator"):
         if needed not in fields:
             raise node.error(f"a {needed}", f"no {needed}")
-    operator = fields["operator"].one_of([operator.value for operator in Operator])
-    values = tuple(one.text() for one in fields["values"].items()) if "values" in fields else ()
+    operator = Operator(fields["operator"].one_of([operator.value for operator in Operator]))
+    values = tuple(map(label_value, fields["values"].items())) if "values" in fields else ()
+    key = label_key(fields["key"], fields["key"].text())
     try:
-        return Requirement(prefix + fields["key"].text(), Operator(operator), values)
+        return Requirement(prefix + key, operator, values)
     except SpecError as error:
-        raise node.error(error.allowed, list(values)) from None
+        raise node.error(f"{error.allowed} with {operator.value}", list(values)) from None
+
+
+def label_key(node: Node, key: str) -> str:
+    """A key as Kubernetes has them, with or without a source before it ("k8s:app")."""
+    source, colon, name = key.rpartition(":")
+    prefix, slash, last = name.rpartition("/")
+    domain = not slash or (len(prefix) <= MAX_DOMAIN and _WORD.fullmatch(prefix))
+    if not domain or not (len(last) <= MAX_WORD and _WORD.fullmatch(last)):
+        raise node.error(f"a label's key: {_WORDS}", _reveal(key))
+    if colon and not _WORD.fullmatch(source):
+        raise node.error("a source of labels before the colon", _reveal(key))
+    return key
+
+
+def label_value(node: Node) -> str:
+    """A value as Kubernetes has them; it may be empty."""
+    value = node.text()
+    if value and not (len(value) <= MAX_WORD and _WORD.fullmatch(value)):
+        raise node.error(f"a label's value: {_WORDS}", _reveal(value))
+    return value
+
+
+def _reveal(text: str) -> str:
+    """With the name of the first character that only looks right."""
+    odd = next((c for c in text if not c.isascii()), "")
+    return f"{text} ({unicodedata.name(odd, ascii(odd))})" if odd else text
 
 
 def network(node: Node) -> Network:
     """A prefix; bits beyond its length are an error, as in 10.0.0.1/8."""
+    text = node.text()
+    if not text.partition("/")[2].isdecimal() and "/" in text:
+        raise node.error("a prefix as in 10.0.0.0/8, its length in bits")
     try:
-        return parse_network(node.text())
+        return parse_network(text)
     except SpecError as error:
         raise node.error(error.allowed) from None
 
@@ -101,29 +156,35 @@ def _is_part(hole: Network, whole: Network) -> bool:
     return hole.supernet(new_prefix=whole.prefixlen) == whole
 
 
-def port(fields: dict[str, Node], protocol: int) -> list[PortMatch]:
-    """`port`, a number or a name, with `endPort`."""
+def port(fields: dict[str, Node], protocol: int, *, quoted: bool = False) -> list[PortMatch]:
+    """`port`, a number or a name, with `endPort`.
+
+    quoted: the number is text, and 0 is every port, as in Cilium's kinds.
+    """
     if "port" not in fields:
         if "endPort" in fields:
             raise fields["endPort"].error("a port beside it")
         return [PortRange(protocol)]
     first, last = fields["port"], fields.get("endPort")
-    if isinstance(first.value, str) and is_port_name(first.value):
+    name = first.text().lower() if quoted else first.value
+    if is_port_name(name):
         if last is not None:
             raise last.error("no endPort beside a port's name")
-        return [NamedPort(protocol, first.value)]
-    start = number(first, 0, 65535, "or a port's name")
+        return [NamedPort(protocol, name)]
+    start = number(first, 0 if quoted else 1, 65535, "or a port's name", or_text=quoted)
     end = start if last is None else number(last, start, 65535)
     if start == 0 and last is None:
         end = 65535
     return list(expand(protocol, start, end))
 
 
-def number(node: Node, low: int, high: int, more: str = "") -> int:
-    """A whole number, also as text."""
+def number(node: Node, low: int, high: int, more: str = "", *, or_text: bool = False) -> int:
+    """A whole number; or_text: also in quotes."""
     value = node.value
-    if isinstance(value, str) and value.isdigit() and len(value) < 20:
-        value = int(value)
+    digits = isinstance(value, str) and value.isascii() and value.isdigit()
+    if digits and or_text:
+        value = int(value[:MAX_DIGITS])
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise node.error(f"a number from {low} to {high} {more}".rstrip())
+        quotes = ", without quotes" if digits and not or_text else ""
+        raise node.error(f"a number from {low} to {high}{quotes} {more}".rstrip())
     return value

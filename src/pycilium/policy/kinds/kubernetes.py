@@ -80,6 +80,7 @@ def _port(node: Node) -> list[PortMatch]:
 
 def cluster_network_policy(spec: Node, context: Context) -> Iterator[Policy]:
     """A ClusterNetworkPolicy of the Admin or the Baseline tier."""
+    spec.refuse_nulls()
     top = spec.mapping("tier", "priority", "subject", "ingress", "egress")
     for needed in ("tier", "priority", "subject"):
         if needed not in top:
@@ -108,17 +109,27 @@ def _ordered_rule(node: Node, direction: Direction, context: Context, index: int
     peers = [one for node in parts[side].items() for one in _cluster_peers(node, direction)]
     if not peers:
         raise parts[side].error("at least one peer", [])
-    ports = None
-    if "protocols" in parts:
-        ports = tuple(one for node in parts["protocols"].items() for one in _protocol(node))
+    action = _ACTIONS[parts["action"].one_of(list(_ACTIONS))]
+    if action is not Action.ALLOW and any(isinstance(one, FqdnPeer) for one in peers):
+        raise parts[side].error(
+            "domainNames only where the action is Accept", parts["action"].value
+        )
     return Rule(
         direction,
         tuple(peers),
-        ports or None,
-        _ACTIONS[parts["action"].one_of(list(_ACTIONS))],
+        _protocols(parts.get("protocols")),
+        action,
         context.ref(node, index),
         order=index,
     )
+
+
+def _protocols(node: Node | None) -> tuple[PortMatch, ...] | None:
+    if node is None:
+        return None
+    if not node.items():
+        raise node.error("at least one protocol; leave protocols out for all", [])
+    return tuple(found for one in node.items() for found in _protocol(one))
 
 
 def _pods(node: Node, parts: dict[str, Node]) -> Selector:

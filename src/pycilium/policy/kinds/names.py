@@ -6,13 +6,12 @@ from __future__ import annotations
 import re
 
 from pycilium.policy.documents import Node
+from pycilium.policy.kinds.re2_syntax import re2_problem
 
 MAX_REGEX = 1024
 MAX_NAME = 255  # RFC 1035 section 2.3.4
 _NAME = re.compile(r"[-a-zA-Z0-9_.]+")
 _PATTERN = re.compile(r"[-a-zA-Z0-9_.*]+")
-# What Python's engine knows and RE2, which runs in linear time, does not.
-_BEYOND_RE2 = re.compile(r"\(\?(?:[=!>#(]|<[=!]|P=)|\\[1-9Z]|(?:[*+?}])\+")
 
 
 def domain_name(node: Node) -> str:
@@ -64,7 +63,7 @@ def _re2_problem(text: str) -> str:
     try:
         import re2
     except ModuleNotFoundError:
-        return _python_problem(text)
+        return re2_problem(text)
     try:
         options = re2.Options()
         options.log_errors = False
@@ -72,16 +71,4 @@ def _re2_problem(text: str) -> str:
     except re2.error as error:
         detail = error.args[0] if error.args else error
         return detail.decode() if isinstance(detail, bytes) else str(detail)
-    return ""
-
-
-def _python_problem(text: str) -> str:
-    """Without google-re2: what Python refuses, and what only Python knows."""
-    beyond = _BEYOND_RE2.search(text)
-    if beyond:
-        return f"{beyond.group()!r} at {beyond.start()}: no look-around, no back-reference"
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        return str(error)
     return ""
