@@ -7,6 +7,7 @@ import pytest
 
 from pycilium import Datapath, MapFullError, Policy, SpecError
 from pycilium.datapath.render import changes
+from pycilium.model import Labels
 from pycilium.net import NetNS
 
 from .conftest import State, state
@@ -161,3 +162,29 @@ def test_bad_policies(dp: Datapath, bad: object) -> None:
     for use in (dp.policies.plan, dp.policies.apply):
         with pytest.raises(SpecError, match="policies"):
             use(bad)  # type: ignore[operator]
+
+
+def test_an_identity_that_nobody_has_comes_and_goes_in_place(dp: Datapath) -> None:
+    """No set is built anew and no connection judged anew for a pod of another node."""
+    _, db = two(dp)
+    dp.policies.apply(Policy.allow(to="app=db", from_="tier=front"))
+    before = state(dp)
+    other = dp.identities.acquire(Labels.of({"tier": "front"}))
+    dp.policies.refresh()
+    with_it = state(dp)
+    assert with_it.set_ids == before.set_ids
+    assert with_it.epochs == before.epochs
+    number = other.number.to_bytes(4, "little")
+    assert any(key[4:8] == number for key in with_it.sets[db.slot])
+    dp.identities.release(other)
+    dp.policies.refresh()
+    assert state(dp) == before
+
+
+def test_an_address_that_becomes_an_endpoint_is_judged_anew(dp: Datapath) -> None:
+    """What was the world's a moment ago is a pod, also where no set changes for it."""
+    web, _ = two(dp)
+    dp.policies.apply(Policy.allow(from_="app=web", to="0.0.0.0/0", subject="from"))
+    epoch = dp.object.maps["pcl_epochs"][0]
+    dp.endpoints.create("10.1.0.77", labels=web.labels)
+    assert dp.object.maps["pcl_epochs"][0] != epoch

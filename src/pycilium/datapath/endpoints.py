@@ -198,6 +198,7 @@ class Endpoints:
         self._write(endpoint)
         for address in endpoint.addresses:
             self._core.maps["pcl_addresses"][address_key(address)] = endpoint.ifindex
+        self._core.bump(0)  # who was reached at these addresses through the stack is now here
 
     def _write(self, endpoint: Endpoint) -> None:
         number_of = self._identities.number_of

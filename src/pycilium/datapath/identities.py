@@ -51,6 +51,7 @@ class Identities:
         self._core = core
         self._allocator = IdentityAllocator()
         self._written: dict[bytes, bytes] = {}
+        self._written_numbers: set[int] = set()
         self._node: frozenset[Address] = frozenset()
         self._ends: dict[Address, Labels] = {}
         self._published: dict[Address, int] = {}
@@ -235,6 +236,10 @@ class Identities:
         """The ipcache as it stands in the kernel."""
         return self._written
 
+    def in_use(self) -> set[int]:
+        """Identities that an address has in the kernel: a packet can be of them."""
+        return self._written_numbers | set(self._published.values())
+
     def write(self, assignment: Assignment) -> None:
         """Put it into force; connections are judged anew where a mapping changed."""
         table = self._core.maps["pcl_ipcache"]
@@ -245,7 +250,7 @@ class Identities:
         table.remove(gone)
         if self._written and (changed or gone):
             self._core.bump(0)
-        self._written = desired
+        self._note_written(desired)
         self.current = assignment
         moved = self._moved(assignment)
         if moved:
@@ -253,7 +258,11 @@ class Identities:
 
     def adopt(self) -> None:
         """Take what stands in the kernel as written."""
-        self._written = pairs_of(self._core.maps["pcl_ipcache"])
+        self._note_written(pairs_of(self._core.maps["pcl_ipcache"]))
+
+    def _note_written(self, pairs: dict[bytes, bytes]) -> None:
+        self._written = pairs
+        self._written_numbers = {int.from_bytes(one, "little") for one in set(pairs.values())}
 
     def _table(self, assignment: Assignment) -> dict[Network, Identity]:
         return {

@@ -156,7 +156,7 @@ class Policies:
         sets = self._compile(self.applied, self._identities.known())
         if any(_differ(self.sets[one].pairs, pairs) for one, pairs in sets.items()):
             self._announce(sets, self.applied)
-            self.sets.sync(sets)
+            self._sync(sets)
 
     def expect(self, policies: Iterable[Policy]) -> None:
         """After a restart: these are in force, so these are the prefixes that identities know."""
@@ -167,7 +167,7 @@ class Policies:
         """Write what differs from what stands in the kernel, the sets first."""
         before = self._identities.current
         state = self._identities.resolve(named_prefixes(self.applied))
-        self.sets.sync(self._compile(self.applied, self._identities.known()))
+        self._sync(self._compile(self.applied, self._identities.known()))
         self._identities.write(state)
         self._identities.give_back(before)
 
@@ -200,18 +200,21 @@ class Policies:
     def _carry_out(self, plan: _Plan) -> None:
         before = self._identities.current
         if self._identities.differs(plan.between):
-            self.sets.sync(self._compile(self.applied, self._identities.known()))
+            self._sync(self._compile(self.applied, self._identities.known()))
             self._identities.write(plan.between)
         self.applied = plan.policies
         if self._identities.differs(plan.then):
-            self.sets.sync(self._compile(plan.policies, self._identities.known()))
+            self._sync(self._compile(plan.policies, self._identities.known()))
             self._identities.write(plan.then)
         self._identities.current = plan.then
         self._identities.give_back(before)
         if plan.between is not plan.then:
             self._identities.give_back(plan.between)
-        self.sets.sync(plan.sets)
+        self._sync(plan.sets)
         self._rules.retire(self._used_rules())
+
+    def _sync(self, sets: Mapping[int, Pairs]) -> None:
+        self.sets.sync(sets, self._identities.in_use())
 
     def _without_unused(self, between: Assignment, then: Assignment) -> dict[int, Labels]:
         """The identities that will be known when the plan has been carried out."""

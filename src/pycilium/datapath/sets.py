@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy sets in the kernel: one immutable inner map per identity, swapped whole into its slot."""
+"""Policy sets in the kernel: one inner map per identity, swapped whole into its slot.
+
+What a packet can meet in a set never changes. Entries of an identity that nobody has yet, or any
+more, come and go in place: no packet can tell, and nothing has to wait.
+"""
 
 from __future__ import annotations
 
+import errno
 from array import array
 from contextlib import ExitStack
 from functools import cached_property
@@ -12,16 +17,19 @@ import attrs
 
 from pycilium.datapath.core import SET_MAP, pairs_of, write_pairs
 from pycilium.datapath.wire import be16
-from pycilium.errors import MapFullError
+from pycilium.errors import KernelError, MapFullError
 from pycilium.libbpf import Map, packer
+from pycilium.model.identity import RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Set
 
     from pycilium.datapath.core import Core
     from pycilium.datapath.rules import Rules
     from pycilium.policy import PolicyEntry
 
+_IDENTITY = slice(4, 8)  # of the key's bytes
+_SPARE = 64  # entries without a cost: a trie takes memory as it grows
 _AT_ONCE = 256  # sets that are built aside before one write switches them
 
 
@@ -36,11 +44,12 @@ class Pairs(dict[bytes, bytes]):
 
 @attrs.define
 class Slot:
-    """A place in pcl_policies, who uses it and what stands in it (None: nothing yet)."""
+    """A place in pcl_policies, who uses it, what stands in it (None: nothing yet), and its room."""
 
     number: int
     users: int = 0
     pairs: Pairs | None = None
+    room: int = 0
 
 
 class PolicySets:
@@ -88,15 +97,47 @@ class PolicySets:
         self._free.append(slot.number)
         return True
 
-    def sync(self, desired: Mapping[int, Pairs]) -> None:
-        """Swap in the sets that differ; the others are not touched."""
+    def sync(self, desired: Mapping[int, Pairs], in_use: Set[int]) -> None:
+        """Bring the sets that differ up to date; the others are not touched.
+
+        in_use: identities that an address has in the kernel.
+        """
+        visible = {number.to_bytes(4, "little") for number in in_use | RESERVED.keys()}
         changed = [
             (self._slots[identity], pairs)
             for identity, pairs in desired.items()
             if self._slots[identity].pairs is not pairs and self._slots[identity].pairs != pairs
         ]
-        for start in range(0, len(changed), _AT_ONCE):
-            self._swap(changed[start : start + _AT_ONCE])
+        swapped = [one for one in changed if not self._amend(*one, visible)]
+        for start in range(0, len(swapped), _AT_ONCE):
+            self._swap(swapped[start : start + _AT_ONCE])
+
+    def _amend(self, slot: Slot, pairs: Pairs, visible: set[bytes]) -> bool:
+        """Write and delete in place, where that concerns nobody; whether it was done."""
+        if slot.pairs is None or len(pairs) > slot.room:
+            return False
+        added = dict(pairs.items() - slot.pairs.items())
+        gone = slot.pairs.keys() - pairs.keys()
+        if any(key[_IDENTITY] in visible for key in (*added, *gone)):
+            return False
+        inner = self._open(slot)
+        if inner is None:
+            return False
+        with inner:
+            write_pairs(inner, added)
+            inner.remove(gone)
+        slot.pairs = pairs
+        return True
+
+    def _open(self, slot: Slot) -> Map | None:
+        """The set that stands in a slot; by its number, which takes CAP_SYS_ADMIN."""
+        outer = self._core.maps["pcl_policies"]
+        try:
+            return Map.from_id(outer[slot.number], like=outer.inner)
+        except KernelError as error:
+            if error.errno != errno.EPERM:
+                raise
+            return None
 
     def _swap(self, changed: list[tuple[Slot, Pairs]]) -> None:
         """Build sets aside, switch to them, then count their epochs up.
@@ -107,8 +148,9 @@ class PolicySets:
         outer = self._core.maps["pcl_policies"]
         with ExitStack() as built:
             descriptors = []
-            for _, pairs in changed:
-                inner = built.enter_context(outer.create_inner(max(1, len(pairs))))
+            for slot, pairs in changed:
+                slot.room = max(len(pairs), min(len(pairs) * 2 + _SPARE, self._core.set_limit()))
+                inner = built.enter_context(outer.create_inner(slot.room))
                 write_pairs(inner, pairs)
                 descriptors.append(inner.fd)
             numbers = [slot.number for slot, _ in changed]
@@ -125,7 +167,7 @@ class PolicySets:
         except KeyError:
             return
         with Map.from_id(number, like=outer.inner) as inner:
-            slot.pairs = Pairs(pairs_of(inner))
+            slot.pairs, slot.room = Pairs(pairs_of(inner)), inner.max_entries
 
     def encode(self, entries: Iterable[PolicyEntry]) -> Pairs:
         """A compiled set as bytes; MapFullError where it is too large for a slot."""
