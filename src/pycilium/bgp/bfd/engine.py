@@ -28,9 +28,7 @@ class Engine:
     The selector's entries have a function without arguments as data, for when there is work.
     """
 
-    def __init__(
-        self, selector: BaseSelector, report: Callable[[int, Transition], None]
-    ) -> None:
+    def __init__(self, selector: BaseSelector, report: Callable[[int, Transition], None]) -> None:
         self._selector = selector
         self._report = report
         self._random = random.Random(random.SystemRandom().getrandbits(128))
@@ -66,7 +64,7 @@ class Engine:
     def change(self, number: int, timers: Timers) -> None:
         """Offer the peer other timers."""
         link = self._links[number]
-        link.session.change(timers, time.monotonic())
+        link.session.change(timers)
         self._settle(link)
 
     def enable(self, number: int, wanted: bool) -> None:

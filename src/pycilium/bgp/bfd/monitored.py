@@ -97,14 +97,18 @@ class MonitoredSession:
         receive_interval: float | None = None,
         multiplier: int | None = None,
     ) -> None:
-        """Offer the peer other timers, in seconds; what is not named stays. No flap."""
-        wanted = {
-            "interval": interval,
-            "receive_interval": receive_interval if receive_interval is not None else interval,
-            "multiplier": multiplier,
-        }
-        given = {name: value for name, value in wanted.items() if value is not None}
-        timers: Timers = attrs.evolve(self.settings.timers, **given)
+        """Offer the peer other timers, in seconds, without a flap; what is not named stays.
+
+        An interval without a receive_interval is both.
+        """
+        now = self.settings.timers
+        send = now.interval if interval is None else interval
+        receive = now.receive_interval if interval is None else interval
+        timers = Timers(
+            interval=send,
+            receive_interval=receive if receive_interval is None else receive_interval,
+            multiplier=now.multiplier if multiplier is None else multiplier,
+        )
         self._channel.ask(Verb.CHANGE, self, timers)
         self.settings = attrs.evolve(self.settings, timers=timers)
 

@@ -65,9 +65,10 @@ class Server:
             try:
                 message = control.receive(self._end)
             except BlockingIOError:
-                return None
+                return
             if message is None:
-                return self._stop()
+                self._stop()
+                return
             if isinstance(message, Request):
                 self._replies.append(self._answer(message))
 
@@ -82,24 +83,25 @@ class Server:
 
     def _do(self, request: Request) -> Any:
         engine, number, argument = self._engine, request.number, request.argument
+        result: Any = None
         match request.verb:
             case Verb.ADD:
-                return engine.add(number, argument)
+                engine.add(number, argument)
             case Verb.REMOVE:
                 self._reports.pop(number, None)
-                return engine.remove(number)
+                engine.remove(number)
             case Verb.CHANGE:
-                return engine.change(number, argument)
+                engine.change(number, argument)
             case Verb.ENABLE:
-                return engine.enable(number, argument)
+                engine.enable(number, argument)
             case Verb.STATUS:
-                return engine.status(number)
+                result = engine.status(number)
             case Verb.DISCARDED:
-                return engine.discarded
+                result = engine.discarded
             case Verb.CLOSE:
                 engine.close()
                 self._stop()
-        return None
+        return result
 
     def _report(self, number: int, transition: Transition) -> None:
         waiting = self._reports.setdefault(number, [])

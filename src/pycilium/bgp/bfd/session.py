@@ -86,7 +86,7 @@ class Session:
         self._learn(packet)
         if packet.final and self._polling:
             self._end_poll()
-        self._hasten(now)
+        self._hasten()
         if self.state is State.ADMIN_DOWN:
             return Discard.ADMIN_DOWN
         self._follow(packet.state, now)
@@ -121,11 +121,11 @@ class Session:
         if self.state is State.ADMIN_DOWN:
             self._enter(State.DOWN, Diagnostic.NONE, now)
 
-    def change(self, timers: Timers, now: float) -> None:
+    def change(self, timers: Timers) -> None:
         """Offer other timers; a poll sequence makes both sides agree (RFC 5880, 6.8.3)."""
         self.timers = timers
         self._offer()
-        self._hasten(now)
+        self._hasten()
 
     # What was negotiated
 
@@ -196,7 +196,7 @@ class Session:
             self._enter(State.INIT, Diagnostic.NONE, now)
         elif (here, remote) in _GOES_UP:
             self._enter(State.UP, Diagnostic.NONE, now)
-        elif (remote is State.ADMIN_DOWN and here is not State.DOWN) or (here is State.UP and remote is State.DOWN):
+        elif (here, remote) in _GOES_DOWN:
             self._enter(State.DOWN, Diagnostic.NEIGHBOR_SIGNALED_SESSION_DOWN, now)
 
     def _expire(self, now: float) -> None:
@@ -237,7 +237,7 @@ class Session:
     def _update_interval(self) -> None:
         self._interval = max(self._tx_in_use, self.remote.required_min_rx) / MICROSECOND
 
-    def _hasten(self, now: float) -> None:
+    def _hasten(self) -> None:
         """A shorter interval counts from the last packet, not from the next (6.8.2, 6.8.3)."""
         self._update_interval()
         if self._next_send > self._last_sent + self._interval:
@@ -266,3 +266,8 @@ class Session:
 
 
 _GOES_UP = {(State.DOWN, State.INIT), (State.INIT, State.INIT), (State.INIT, State.UP)}
+_GOES_DOWN = {
+    (State.INIT, State.ADMIN_DOWN),
+    (State.UP, State.ADMIN_DOWN),
+    (State.UP, State.DOWN),
+}

@@ -18,19 +18,21 @@ _SHORTEST, _LONGEST = 0.01, 4294.0  # the wire has 32 bits of microseconds
 _INTERFACE_BYTES = 15
 
 
-def _address(field: str) -> Any:
-    def convert(value: object) -> Address | None:
-        if value is None and field == "local":
-            return None
-        if isinstance(value, IPv4Address | IPv6Address):
-            return value
-        try:
-            return ip_address(value if isinstance(value, str) else "")
-        except ValueError:
-            allowed = "an address as in 10.0.0.254, fd00::1 or fe80::1%eth0"
-            raise SpecError(field, value, allowed) from None
+def _address(field: str, value: object) -> Address:
+    try:
+        if isinstance(value, str | IPv4Address | IPv6Address):
+            return ip_address(value)
+    except ValueError:
+        pass
+    raise SpecError(field, value, "an address as in 10.0.0.254, fd00::1 or fe80::1%eth0")
 
-    return convert
+
+def _peer(value: object) -> Address:
+    return _address("peer", value)
+
+
+def _local(value: object) -> Address | None:
+    return None if value is None else _address("local", value)
 
 
 def _unicast(_: object, attribute: attrs.Attribute[Any], value: Address | None) -> None:
@@ -93,10 +95,8 @@ class Settings:
     before the peer has.
     """
 
-    peer: Address = attrs.field(converter=_address("peer"), validator=_unicast)
-    local: Address | None = attrs.field(
-        default=None, converter=_address("local"), validator=_unicast
-    )
+    peer: Address = attrs.field(converter=_peer, validator=_unicast)
+    local: Address | None = attrs.field(default=None, converter=_local, validator=_unicast)
     interface: str | None = attrs.field(default=None, validator=_interface)
     timers: Timers = attrs.field(factory=Timers)
     multihop: bool = attrs.field(default=False, validator=_boolean)
