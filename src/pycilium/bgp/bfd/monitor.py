@@ -78,6 +78,11 @@ class Monitor:
         return tuple(self._channel.sessions.values())
 
     @property
+    def pid(self) -> int:
+        """The process that the engine runs in: with Driver.THREAD, this one."""
+        return self._channel.pid
+
+    @property
     def lost(self) -> int:
         """Changes that were dropped because nobody read them; states are right all the same."""
         return self._channel.lost
