@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BFD at 100 ms × 3 while the same program is busy: flaps, gaps between packets, detection.
+"""BFD at 100 ms, three times, beside a busy program: flaps, gaps between packets, detection.
 
 The peer is BIRD, the judge is the wire: a capture on the peer's side, stamped by the kernel.
 Beside both drivers, BIRD's own BFD under the same load on the same two processors.
@@ -150,9 +150,7 @@ def _many(report: Report, load: scene.Load, count: int, seconds: float) -> None:
             used = _processor_seconds(monitor.pid) - before
             found = sum(one.statistics.failures for one in sessions)
     name = f"{count} sessions, process"
-    report.add(
-        f"flaps: {name}", found, "", reference="seconds under load", goal=at_most(0)
-    )
+    report.add(f"flaps: {name}", found, "", reference="seconds under load", goal=at_most(0))
     report.add(f"processor time: {name}", max(used, 0.01), "s", reference="seconds under load")
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import random
 import shutil
@@ -147,7 +148,7 @@ def flaps(seen: list[Seen]) -> int:
 def gaps(seen: list[Seen], source: str) -> list[float]:
     """Seconds between two packets of one end, in ascending order."""
     times = [one.time for one in seen if one.source == source]
-    return sorted(after - before for before, after in zip(times, times[1:], strict=False))
+    return sorted(after - before for before, after in itertools.pairwise(times))
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import random
 
 import attrs
@@ -94,7 +95,7 @@ def test_a_session_that_is_not_up_sends_once_a_second() -> None:
         assert now is not None
         one.tick(now)
         times += [now] * len(taken(one))
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     assert all(0.75 <= gap <= 1.0 for gap in gaps)
     assert max(gaps) - min(gaps) > 0.1
 
@@ -319,9 +320,7 @@ class Pipe:
                 delay = self._fates.pop() if self._fates else 0.001
                 if delay is not None:
                     self._order += 1
-                    heapq.heappush(
-                        self._flying, (self.now + delay, self._order, 1 - index, data)
-                    )
+                    heapq.heappush(self._flying, (self.now + delay, self._order, 1 - index, data))
             one.outgoing.clear()
 
     def _deliver(self) -> None:
@@ -330,7 +329,6 @@ class Pipe:
             packet = decode(data)
             assert isinstance(packet, ControlPacket)
             self.ends[index].receive(packet, self.now)
-
 
 
 @given(
