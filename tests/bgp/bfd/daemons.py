@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from pycilium.net import NetNS, addresses, links, routes
+from pycilium.net import NetNS, addresses, links, routes, sysctl
 
 V4 = ("10.0.0.1", "10.0.0.254")
 V6 = ("fd00::1", "fd00::fe")
@@ -32,6 +32,8 @@ class Scene:
 def scene() -> Iterator[Scene]:
     """10.0.0.1 and fd00::1 here, 10.0.0.254, fd00::fe and 10.9.9.9 there."""
     with NetNS.create() as ours, NetNS.create() as router:
+        for ns in (ours, router):  # no wait for duplicate address detection
+            sysctl.write("net.ipv6.conf.default.accept_dad", 0, ns=ns)
         near, far = links.create_veth("eth0", "eth0", peer_ns=router, ns=ours)
         for ns, link, own in ((ours, near, 0), (router, far, 1)):
             addresses.add(f"{V4[own]}/24", link.index, ns=ns)

@@ -28,7 +28,7 @@ from pycilium.bgp.bfd import (
     StateChange,
     encode,
 )
-from pycilium.net import NetNS, addresses, links
+from pycilium.net import NetNS, addresses
 
 from .daemons import V4, V6, Scene, until
 
@@ -80,7 +80,7 @@ def test_garbage_is_counted_and_nothing_else(
     here, _ = connected(monitor, router)
     with stranger(link.router, 255) as socket_:
         socket_.bind((V4[1], 0))
-        for data in (b"", b"x", os.urandom(200), bytes(24), bytes(2000)):
+        for data in (b"", b"x", b"\xff" * 200, bytes(24), bytes(2000)):
             socket_.sendto(data, (V4[0], PORT))
         guess = ControlPacket(state=State.DOWN, my_discriminator=1, your_discriminator=1)
         socket_.sendto(encode(guess), (V4[0], PORT))
@@ -126,14 +126,15 @@ def test_a_flood_delays_nothing(monitor: Monitor, router: Monitor, link: Scene) 
 
 @pytest.mark.parametrize("driver", Driver)
 def test_link_local_addresses(link: Scene, router: Monitor, driver: Driver) -> None:
-    def own(ns: NetNS) -> str:
-        found = (str(one.interface.ip) for one in addresses.list_all(2, ns=ns))
-        return next(one for one in found if one.startswith("fe80"))
+    def own(ns: NetNS) -> list[str]:
+        found = (str(one.interface.ip) for one in addresses.list_all(ns=ns))
+        return [one for one in found if one.startswith("fe80")]
 
+    until(lambda: own(link.ours) and own(link.router))
+    (ours,), (theirs,) = own(link.ours), own(link.router)
     with link.ours.run(lambda: Monitor.open(driver=driver)) as monitor:
-        until(lambda: links.get("eth0", ns=link.ours).up)
-        here = monitor.add(f"{own(link.router)}%eth0", local=own(link.ours), interval=0.1)
-        router.add(own(link.ours), interface="eth0", interval=0.1)
+        here = monitor.add(f"{theirs}%eth0", local=ours, interval=0.1)
+        router.add(ours, interface="eth0", interval=0.1)
         assert here.wait(timeout=10)
 
 
@@ -318,8 +319,10 @@ def test_a_monitor_that_nobody_reads_still_runs(monitor: Monitor, router: Monito
     here, there = connected(monitor, router)
     for _ in range(10):
         there.disable()
+        until(lambda: there.remote.state is State.DOWN)
         there.enable()
-    assert there.wait(timeout=10)
+        assert there.wait(timeout=10)
     assert here.wait(timeout=10)
+    assert here.statistics.ups == 11
     assert monitor.lost == 0
     assert here.statistics.failures == 0
