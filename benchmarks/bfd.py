@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -25,7 +25,7 @@ LOAD = 200_000
 MANY = 300
 DETECTIONS = 10
 
-Started = Callable[[Wire], object]
+Started = Callable[[Wire], AbstractContextManager[None]]
 
 
 def run(*, rounds: int | None = None, quick: bool = False) -> Report:
@@ -64,7 +64,7 @@ def _under_load(
 ) -> None:
     with scene.wire() as wire, scene.bird(wire.router, ROUTER, [NODE]):
         capture = scene.Capture(wire.router)
-        with started(wire), scene.burner():  # type: ignore[attr-defined]
+        with started(wire), scene.burner():
             _until_up(capture, name)
             load.run(seconds)
             seen = capture.take()

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,32 +136,34 @@ class Frr:
 
 
 @contextmanager
-def frr(ns: NetNS, directory: Path, *lines: str) -> Iterator[Frr]:
-    """zebra and bfdd, as root, their sockets and configuration in a directory."""
+def frr(ns: NetNS, *lines: str) -> Iterator[Frr]:
+    """zebra and bfdd, with `lines` under `bfd`; they drop root, hence a directory of their own."""
     assert Path("/usr/lib/frr/bfdd").exists(), "frr is needed"
     processes: list[subprocess.Popen[bytes]] = []
-    try:
-        for name in ("zebra", "bfdd"):
-            processes.append(ns.popen(_frr_command(name, directory)))
-            until((directory / f"{name}.vty").exists)
-        running = Frr(directory)
-        running.command("configure terminal", "bfd", *lines)
-        yield running
-    finally:
-        for process in reversed(processes):
-            process.kill()
-            process.wait()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        shutil.chown(directory, "frr", "frr")
+        try:
+            for daemon in ("zebra", "bfdd"):
+                processes.append(ns.popen(_frr_command(daemon, directory)))
+                until((directory / f"{daemon}.vty").exists)
+            running = Frr(directory)
+            running.command("configure terminal", "bfd", *lines)
+            yield running
+        finally:
+            for process in reversed(processes):
+                process.kill()
+                process.wait()
 
 
-def _frr_command(name: str, directory: Path) -> list[str]:
-    config = directory / f"{name}.conf"
+def _frr_command(daemon: str, directory: Path) -> list[str]:
+    config = directory / f"{daemon}.conf"
     config.touch()
     command = [
-        f"/usr/lib/frr/{name}", "-f", str(config), "-z", str(directory / "zserv.api"),
-        "--vty_socket", str(directory), "-i", str(directory / f"{name}.pid"), "-P", "0",
-        "-u", "root", "-g", "root",
+        f"/usr/lib/frr/{daemon}", "-f", str(config), "-z", str(directory / "zserv.api"),
+        "--vty_socket", str(directory), "-i", str(directory / f"{daemon}.pid"), "-P", "0",
     ]  # fmt: skip
-    if name == "bfdd":
+    if daemon == "bfdd":
         command += ["--bfdctl", str(directory / "bfdd.sock")]
     return command
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from pycilium.bgp.bfd import Diagnostic, Monitor, State
@@ -21,12 +19,12 @@ def settled(router: Frr, session: object, ours: str) -> None:
     until(lambda: router.state(ours) == "up")
 
 
-def test_both_families(monitor: Monitor, link: Scene, tmp_path: Path) -> None:
+def test_both_families(monitor: Monitor, link: Scene) -> None:
     lines = (
         f"peer {V4[0]} local-address {V4[1]} interface eth0", *TIMERS, "exit",
         f"peer {V6[0]} local-address {V6[1]} interface eth0", *TIMERS, "exit",
     )  # fmt: skip
-    with frr(link.router, tmp_path, *lines) as router:
+    with frr(link.router, *lines) as router:
         for ours, theirs in (V4, V6):
             session = monitor.add(theirs, local=ours, interval=0.15, multiplier=4)
             settled(router, session, ours)
@@ -35,17 +33,17 @@ def test_both_families(monitor: Monitor, link: Scene, tmp_path: Path) -> None:
             assert session.statistics.failures == 0
 
 
-def test_multihop(link: Scene, tmp_path: Path) -> None:
+def test_multihop(link: Scene) -> None:
     lines = (f"peer {V4[0]} multihop local-address {FAR}", *TIMERS)
-    with frr(link.router, tmp_path, *lines) as router, link.ours.run(Monitor.open) as monitor:
+    with frr(link.router, *lines) as router, link.ours.run(Monitor.open) as monitor:
         session = monitor.add(FAR, local=V4[0], interval=0.1, multihop=True)
         settled(router, session, V4[0])
 
 
-def test_shutdown_is_no_failure_and_a_kill_is(link: Scene, tmp_path: Path) -> None:
+def test_shutdown_is_no_failure_and_a_kill_is(link: Scene) -> None:
     peer = f"peer {V4[0]} local-address {V4[1]} interface eth0"
     with link.ours.run(Monitor.open) as monitor:
-        with frr(link.router, tmp_path, peer, *TIMERS) as router:
+        with frr(link.router, peer, *TIMERS) as router:
             session = monitor.add(V4[1], interval=0.1)
             settled(router, session, V4[0])
             monitor.dispatch()

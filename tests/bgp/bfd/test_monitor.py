@@ -298,6 +298,20 @@ def test_a_busy_program_does_not_flap(router: Monitor, link: Scene) -> None:
         assert [session.statistics.ups for session in sessions] == [1, 1]
 
 
+def test_what_waited_in_a_socket_came_in_time(router: Monitor, link: Scene) -> None:
+    """The engine stands still for three of its own detection times; its peer allows for that."""
+    with link.ours.run(Monitor.open) as monitor:
+        here = monitor.add(V4[1], interval=0.1, multiplier=50)
+        router.add(V4[0], interval=0.1, multiplier=3)
+        assert here.wait(timeout=10)
+        until(lambda: (here.status().detection_time or 9) < 0.5)
+        os.kill(monitor.pid, signal.SIGSTOP)
+        time.sleep(1)
+        os.kill(monitor.pid, signal.SIGCONT)
+        time.sleep(0.2)
+        assert here.statistics.failures == 0
+
+
 def test_many_sessions_in_one_process(router: Monitor, link: Scene) -> None:
     count = 100
     for number in range(count):
