@@ -3,7 +3,7 @@
 
 packet and session are the protocol, without a socket or a clock. An engine runs sessions on real
 ones, in a process of its own (no work of this one delays it) or on a thread; a Monitor is how
-a program talks to it:
+a program talks to it::
 
     with Monitor.open() as monitor:
         session = monitor.add("10.0.0.254", interval=0.1, multiplier=3)
