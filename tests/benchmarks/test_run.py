@@ -56,7 +56,7 @@ def test_benchmark_runs_and_its_goals_stand(name, capsys):
         if row["reference"]:
             assert row["ratio"] == row["value"] / values[row["reference"]]
     goals = {row["name"]: row["goal"] for row in report["rows"] if row["goal"] is not None}
-    assert goals == GOALS.get(name, {})
+    assert goals == GOALS[name]
 
 
 @pytest.mark.parametrize(
