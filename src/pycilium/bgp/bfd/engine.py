@@ -86,14 +86,17 @@ class Engine:
         """Seconds until advance() has something to do; None: nothing is planned."""
         return max(0.0, self._heap[0][0] - time.monotonic()) if self._heap else None
 
-    def advance(self) -> None:
-        """Do what is due. Call after reading, so that what waited in a socket counts as come."""
-        now = time.monotonic()
-        while self._heap and self._heap[0][0] <= now:
+    def is_due(self, now: float) -> bool:
+        """Whether advance() has something to do."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
+    def advance(self, now: float) -> None:
+        """Do what is due; what came before `now` must have been read, or a peer seems silent."""
+        while self.is_due(now):
             when, _, link = heapq.heappop(self._heap)
             if link.scheduled == when and link.is_open:
                 link.scheduled = math.inf
-                link.session.tick(time.monotonic())
+                link.session.tick(now)
                 self._settle(link)
 
     def close(self) -> None:
