@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 STAMPS := $(VENV)/.stamps
 
-# Debian 12; what the kernel needs is in the kernel.
+# Debian 12; what the kernel needs is in the kernel. SYSTEMD_OFFLINE keeps the routing daemons,
+# which the tests start in namespaces of their own, from being started on the machine.
 PACKAGES := gcc libc6-dev linux-libc-dev libbpf-dev libelf-dev clang-19 llvm-19 clang-format-19 \
-	iproute2 iptables nftables
+	iproute2 iptables nftables bird2 frr
 KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod cpio xz-utils
 
 PYTEST := $(BIN)/python -m pytest
@@ -25,7 +26,7 @@ $(STAMPS)/packages: Makefile
 	if [ -n "$$want" ]; then \
 		echo "installing $$want"; \
 		$(SUDO) apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 apt-get install -y -qq \
 			--no-install-recommends $$want >/dev/null; \
 	fi
 	@mkdir -p $(STAMPS) && touch $@
