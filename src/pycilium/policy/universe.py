@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
 
-from pycilium.model.labels import Label, Labels, split_key
+from pycilium.model.labels import RESERVED_SOURCES, Label, Labels, split_key
 from pycilium.model.peer import CidrPeer, Entity, NodePeer, RulePeer, prefix_label
 from pycilium.model.selector import Operator, Selector
 
+K = TypeVar("K", bound=Hashable)
 _NODES = frozenset({"host", "remote-node", "kube-apiserver"})
 _CLUSTER = _NODES | {"health", "init", "ingress", "unmanaged"}
 
@@ -98,7 +100,7 @@ class Universe:
 
     def with_named_ports(self) -> set[int]:
         """Identities that name a port."""
-        return self._by_key["port:"]
+        return self._by_key.get("port:", set())
 
     def _candidates(self, peer: RulePeer) -> Iterable[int]:
         """A superset, from the requirement that leaves the fewest."""
@@ -119,27 +121,39 @@ class Universe:
         self._labels[number] = labels
         for key in _keys(labels):
             self._by_key[key].add(number)
-        for label in labels:
-            self._by_value[label.key, label.value].add(number)
+        for pair in _values(labels):
+            self._by_value[pair].add(number)
 
     def _forget(self, number: int) -> set[RulePeer]:
         labels = self._labels.pop(number)
         for key in _keys(labels):
-            self._by_key[key].discard(number)
-        for label in labels:
-            self._by_value[label.key, label.value].discard(number)
+            _take_out(self._by_key, key, number)
+        for pair in _values(labels):
+            _take_out(self._by_value, pair, number)
         moved = set(self._peers_of(labels))
         for peer in moved:
             self._members[peer].discard(number)
         return moved
 
 
-def _keys(labels: Labels) -> set[str]:
+def _keys(labels: Labels) -> list[str]:
     """What identities are found by, besides values."""
-    found = {f"cidr:{label.key}" for label in labels if label.source == "cidr"}
+    found = [f"cidr:{label.key}" for label in labels if label.source == "cidr"]
     if any(label.source == "port" for label in labels):
-        found.add("port:")
+        found.append("port:")
     return found
+
+
+def _values(labels: Labels) -> list[tuple[str, str]]:
+    """Keys and values that a selector can ask for."""
+    return [(x.key, x.value) for x in labels if x.source not in RESERVED_SOURCES]
+
+
+def _take_out(index: dict[K, set[int]], key: K, number: int) -> None:
+    """Labels come and go for ever: what nobody has any more must not stay."""
+    index[key].discard(number)
+    if not index[key]:
+        del index[key]
 
 
 def peer_matches(peer: RulePeer, labels: Labels) -> bool:
