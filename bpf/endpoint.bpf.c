@@ -127,11 +127,16 @@ int from_endpoint(struct __sk_buff *skb)
 	}
 }
 
+/* RFC 4861 section 7.1: with all its hops, so that it was not forwarded, and whole. */
 static __always_inline bool pcl_is_host_ndp(struct __sk_buff *skb)
 {
 	struct pcl_ndp_frame *frame = pcl_data(skb);
 
 	if ((void *)frame + sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + 1 > pcl_data_end(skb))
+		return false;
+	if (frame->ip.hop_limit != 255 ||
+	    sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + bpf_ntohs(frame->ip.payload_len) >
+		skb->len)
 		return false;
 	return frame->ip.nexthdr == IPPROTO_ICMPV6 &&
 	       frame->ndp.type >= PCL_NDP_ROUTER_SOLICITATION &&

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6ND_NA, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
@@ -293,6 +293,18 @@ def test_a_moved_address_is_judged_anew(lab: Lab) -> None:
     lab.set_policy(3, ())
     lab.maps["pcl_epochs"][1] = lab.maps["pcl_epochs"][1] + 1
     assert lab.send(to_db(tcp("A"))).reason == lab.reasons.PCL_DROP_POLICY
+
+
+@pytest.mark.parametrize(("changed", "passes"), [({}, True), ({"hlim": 254}, False),
+                                                 ({"plen": 2064}, False)])  # fmt: skip
+def test_only_the_nodes_own_neighbour_discovery_passes(
+    lab: Lab, changed: dict[str, int], passes: bool
+) -> None:
+    """Found by random frames: what was forwarded has lost a hop, and is nobody's neighbour."""
+    lab.set_policy(1, ())
+    ip = IPv6(**{"src": "fd00::1", "dst": WEB6, "hlim": 255, **changed})
+    frame = Ether(src=GATEWAY_MAC, dst=WEB_MAC) / ip / ICMPv6ND_NA(tgt="fd00::1")
+    assert (lab.receive(frame).action == UNSPEC) == passes
 
 
 @pytest.mark.parametrize("family", [4, 6])
