@@ -29,7 +29,7 @@ def _set(data: bytearray, pick: Random) -> None:
 
 
 def _cut(data: bytearray, pick: Random) -> None:
-    del data[pick.randrange(34, len(data) + 1) :]
+    del data[pick.randrange(34, max(len(data), 34) + 1) :]
 
 
 def _pad(data: bytearray, pick: Random) -> None:
