@@ -82,3 +82,16 @@ def test_the_log_word_is_in_the_flow(dp: Datapath) -> None:
     (flow,) = (f for f in dp.flows(timeout=0) if isinstance(f, Flow) and f.protocol == 6)
     assert flow.log == "storefront"
     assert str(flow).endswith("[storefront]")
+
+
+def test_a_denial_behind_an_audited_direction_is_named(dp: Datapath) -> None:
+    """Found by random rules: egress would be denied in audit mode, ingress is denied."""
+    web = dp.endpoints.create("10.1.0.10", labels={"app": "web"}, name="web")
+    db = dp.endpoints.create("10.1.0.20", labels={"app": "db"}, name="db")
+    trial = attrs.evolve(Policy.deny(from_="app=web", subject="from", name="trial"), audit=True)
+    deny = Policy.deny(from_="app=web", to="app=db", name="deny")
+    dp.policies.apply([trial, deny])
+    answer = dp.explain(web, db, "80/tcp")
+    assert not answer.allowed
+    assert answer.rule == deny.rules[0].ref
+    assert not answer.disagreement

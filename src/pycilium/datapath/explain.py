@@ -165,7 +165,8 @@ class Explainer:
         if reason not in _BY_POLICY:
             return None
         asked = [one for one in records if one.step == self._step.PCL_STEP_POLICY]
-        asked = [one for one in asked if one.b == _AUDIT][:1] or asked
+        if reason == "PCL_AUDITED":
+            asked = [one for one in asked if one.b == _AUDIT][:1]
         return self._rules.find(asked[-1].c, allowed=asked[-1].b == 1) if asked else None
 
     def _evaluate(self, run: _Run, records: tuple[Any, ...]) -> Verdict | None:
