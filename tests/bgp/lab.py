@@ -151,10 +151,9 @@ class Bird:
     def routes(self, *words: str) -> str:
         return self.ask("show", "route", "all", *words)
 
-    def count(self, table: str = "master4") -> int:
-        found = re.search(
-            r"(\d+) of \d+ routes", self.ask("show", "route", "table", table, "count")
-        )
+    def count(self, table: str = "master4", protocol: str = "ours") -> int:
+        shown = self.ask("show", "route", "table", table, "protocol", protocol, "count")
+        found = re.search(r"(\d+) of \d+ routes", shown)
         return int(found[1]) if found else 0
 
     def protocol(self, name: str = "ours") -> str:

@@ -31,7 +31,7 @@ class AdjOut:
         session, family = exporter.session, exporter.family
         self.exporter = exporter
         self.sent: dict[Prefix, Attributes] = {}
-        self.too_large = 0
+        self.too_large: set[Prefix] = set()  # attributes that fit in no message
         self._table = table
         self._path_ids = path_ids
         self._limit, self._wide = session.max_message, session.wide
@@ -166,8 +166,10 @@ class AdjOut:
         try:
             found = list(encode_reach(family, one, prefixes, limit=self._limit, wide=self._wide))
         except SpecError:
-            self.too_large += len(prefixes)
+            self.too_large.update(prefixes)
             known = [prefix for prefix in prefixes if self.sent.pop(prefix, None) is not None]
             return list(encode_unreach(family, known, limit=self._limit)) if known else []
         self.sent.update(dict.fromkeys(prefixes, one))
+        if self.too_large:
+            self.too_large.difference_update(prefixes)
         return found

@@ -189,9 +189,12 @@ class PeerMachine:
         )
 
     def _collide(self, session: Session, theirs: Open, now: float) -> Iterator[Event]:
-        """Two connections are one too many: the one that the larger identifier opened stays."""
+        """Two connections are one too many: the one that the larger identifier opened stays.
+
+        Also one whose OPEN has not come yet: the peer is known by now, and both sides that decide
+        at the first OPEN decide alike, where one that waits may close the one that the other kept.
+        """
         rivals = [one for one in self._opening if one is not session]
-        rivals = [one for one in rivals if one.state is State.OPEN_CONFIRM]
         ours_wins = (self.local.router_id, self.local.asn) > (theirs.router_id, theirs.asn)
         for rival in rivals:
             loser = session if self._opening[session] != ours_wins else rival

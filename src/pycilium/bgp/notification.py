@@ -153,32 +153,33 @@ class Notification:
 
 def _name(kind: type[enum.IntEnum], number: int) -> str:
     try:
-        return _WORDS.get(kind(number), kind(number).name.lower().replace("_", " "))
+        name = kind(number).name
     except ValueError:
         return f"unknown {number}"
+    return _WORDS.get(name, name.lower().replace("_", " "))
 
 
-_WORDS: dict[enum.IntEnum, str] = {
-    Code.HEADER: "message header error",
-    Code.OPEN: "OPEN refused",
-    Code.UPDATE: "UPDATE error",
-    Code.HOLD_TIMER: "hold timer expired",
-    Code.FSM: "message in the wrong state",
-    Code.CEASE: "Cease",
-    Code.ROUTE_REFRESH: "ROUTE-REFRESH error",
-    OpenError.BAD_PEER_AS: "bad peer AS",
-    OpenError.BAD_IDENTIFIER: "bad BGP identifier",
-    UpdateError.INVALID_ORIGIN: "invalid ORIGIN",
-    UpdateError.INVALID_NEXT_HOP: "invalid NEXT_HOP",
-    UpdateError.MALFORMED_AS_PATH: "malformed AS_PATH",
-    Cease.MAX_PREFIXES: "maximum number of prefixes reached",
-    Cease.SHUTDOWN: "administrative shutdown",
-    Cease.DECONFIGURED: "peer de-configured",
-    Cease.RESET: "administrative reset",
-    Cease.REJECTED: "connection rejected",
-    Cease.CHANGED: "other configuration change",
-    Cease.COLLISION: "connection collision resolution",
-    Cease.BFD_DOWN: "BFD down",
+_WORDS = {  # where the name alone would not do
+    "HEADER": "message header error",
+    "OPEN": "OPEN refused",
+    "UPDATE": "UPDATE error",
+    "HOLD_TIMER": "hold timer expired",
+    "FSM": "message in the wrong state",
+    "CEASE": "Cease",
+    "ROUTE_REFRESH": "ROUTE-REFRESH error",
+    "BAD_PEER_AS": "bad peer AS",
+    "BAD_IDENTIFIER": "bad BGP identifier",
+    "INVALID_ORIGIN": "invalid ORIGIN",
+    "INVALID_NEXT_HOP": "invalid NEXT_HOP",
+    "MALFORMED_AS_PATH": "malformed AS_PATH",
+    "MAX_PREFIXES": "maximum number of prefixes reached",
+    "SHUTDOWN": "administrative shutdown",
+    "DECONFIGURED": "peer de-configured",
+    "RESET": "administrative reset",
+    "REJECTED": "connection rejected",
+    "CHANGED": "other configuration change",
+    "COLLISION": "connection collision resolution",
+    "BFD_DOWN": "BFD down",
 }
 
 

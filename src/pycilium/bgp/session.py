@@ -137,14 +137,14 @@ class Session:
         self._restart_keepalive(now)
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
-        """Octets from the peer; nothing but events comes of them."""
+        """Octets from the peer; nothing but events comes of them, and nothing after the end."""
         try:
             for kind, body in self._framer.feed(data):
+                if self.state is State.IDLE:
+                    return
                 self.received += 1
                 self._hold = now + self._hold_time
                 yield from self._message(kind, body, now)
-                if self.state is State.IDLE:
-                    return
         except ProtocolError as error:
             yield from self.stop(error.notification)
 

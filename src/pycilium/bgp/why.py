@@ -121,6 +121,9 @@ def _answer(
     decision = out.exporter.decide(nlri, paths[0])
     if decision.attributes is None:
         return Answer(address, False, f"{decision.by}")
+    if nlri in out.too_large:
+        limit = neighbour.session.max_message
+        return Answer(address, False, f"its attributes do not fit into {limit} octets")
     if not out.has_sent(nlri):
         return Answer(address, False, "it waits for the peer to read what was sent before")
     hop = address_text(decision.attributes.next_hop)
