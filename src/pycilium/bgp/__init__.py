@@ -13,24 +13,37 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pycilium.bgp.attributes import Attributes, Origin
+    from pycilium.bgp.blocking import BlockingSpeaker
     from pycilium.bgp.capabilities import Role
+    from pycilium.bgp.config import Configuration
     from pycilium.bgp.errors import PeerError, ProtocolError
     from pycilium.bgp.events import PeerChanged, RouteChanged
     from pycilium.bgp.family import Family
+    from pycilium.bgp.kernel import KernelRoutes
+    from pycilium.bgp.mrt import read_mrt, write_mrt
     from pycilium.bgp.notification import Cease, Notification
     from pycilium.bgp.peer import DynamicPeers, Peer, PeerOptions
     from pycilium.bgp.policy import Action, Change, Match, Predicate, Rule, RulePolicy
     from pycilium.bgp.route import Route, RouteGroup
+    from pycilium.bgp.router import Router
+    from pycilium.bgp.running import Liveness
+    from pycilium.bgp.services import Pool, ServiceAnnouncer, TrafficPolicy
     from pycilium.bgp.session import State
     from pycilium.bgp.speaker import Speaker
+    from pycilium.bgp.station import BmpStation
 
 _HOME = {
     "Action": "policy",
     "Attributes": "attributes",
+    "BlockingSpeaker": "blocking",
+    "BmpStation": "station",
     "Cease": "notification",
     "Change": "policy",
+    "Configuration": "config",
     "DynamicPeers": "peer",
     "Family": "family",
+    "KernelRoutes": "kernel",
+    "Liveness": "running",
     "Match": "policy",
     "Notification": "notification",
     "Origin": "attributes",
@@ -38,25 +51,36 @@ _HOME = {
     "PeerChanged": "events",
     "PeerError": "errors",
     "PeerOptions": "peer",
+    "Pool": "services",
     "Predicate": "policy",
     "ProtocolError": "errors",
     "Role": "capabilities",
     "Route": "route",
     "RouteChanged": "events",
     "RouteGroup": "route",
+    "Router": "router",
     "Rule": "policy",
     "RulePolicy": "policy",
+    "ServiceAnnouncer": "services",
     "Speaker": "speaker",
     "State": "session",
+    "TrafficPolicy": "services",
+    "read_mrt": "mrt",
+    "write_mrt": "mrt",
 }
 
 __all__ = [
     "Action",
     "Attributes",
+    "BlockingSpeaker",
+    "BmpStation",
     "Cease",
     "Change",
+    "Configuration",
     "DynamicPeers",
     "Family",
+    "KernelRoutes",
+    "Liveness",
     "Match",
     "Notification",
     "Origin",
@@ -64,16 +88,22 @@ __all__ = [
     "PeerChanged",
     "PeerError",
     "PeerOptions",
+    "Pool",
     "Predicate",
     "ProtocolError",
     "Role",
     "Route",
     "RouteChanged",
     "RouteGroup",
+    "Router",
     "Rule",
     "RulePolicy",
+    "ServiceAnnouncer",
     "Speaker",
     "State",
+    "TrafficPolicy",
+    "read_mrt",
+    "write_mrt",
 ]
 
 

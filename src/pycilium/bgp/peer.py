@@ -32,6 +32,10 @@ def _hold_time(_: object, field: attrs.Attribute[int], value: object) -> None:
         raise SpecError(field.name, value, "0 or seconds from 3 to 65535")
 
 
+def _numbers(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
+
+
 def _families(values: Iterable[Family | str]) -> tuple[Family, ...]:
     found = []
     for one in [values] if isinstance(values, str) else values:
@@ -140,7 +144,7 @@ class DynamicPeers:
     """Neighbours that are not known before they connect: a prefix, and the AS numbers allowed."""
 
     prefix: str = attrs.field()
-    asns: tuple[int, ...] = attrs.field(kw_only=True, converter=tuple)
+    asns: tuple[int, ...] = attrs.field(kw_only=True, converter=_numbers)
     options: PeerOptions = attrs.field(default=PeerOptions(), kw_only=True)
     limit: int = attrs.field(default=1000, kw_only=True, validator=_within(1, 65535))
 

@@ -162,6 +162,10 @@ class Match:
         return any(address in net for net in self.next_hops if net.version == address.version)
 
 
+def _numbers(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
+
+
 def _packed(value: str | bytes | None) -> bytes | None:
     return parse_address(value, "next_hop") if isinstance(value, str) else value
 
@@ -176,7 +180,7 @@ class Change:
     add: tuple[Community, ...] = attrs.field(default=(), converter=_communities)
     remove: tuple[Community, ...] = attrs.field(default=(), converter=_communities)
     remove_all: bool = False
-    prepend: tuple[int, ...] = attrs.field(default=(), converter=tuple)
+    prepend: tuple[int, ...] = attrs.field(default=(), converter=_numbers)
 
     def __attrs_post_init__(self) -> None:
         for name in ("med", "local_pref"):
@@ -223,11 +227,15 @@ class Rule:
     name: str = ""
 
 
+def _rules(values: Iterable[Rule]) -> tuple[Rule, ...]:
+    return tuple(values)
+
+
 @attrs.frozen
 class RulePolicy:
     """Rules in order; the first that accepts or rejects decides, else the default."""
 
-    rules: tuple[Rule, ...] = attrs.field(converter=tuple)
+    rules: tuple[Rule, ...] = attrs.field(converter=_rules)
     default: Action = Action.REJECT
     name: str = "policy"
 

@@ -12,6 +12,7 @@ from pycilium.bgp.errors import PeerError
 from pycilium.bgp.events import PeerChanged
 from pycilium.bgp.fsm import Ends, PeerMachine
 from pycilium.bgp.message import encode_refresh
+from pycilium.bgp.negotiation import Negotiated
 from pycilium.bgp.notification import Cease, Notification
 from pycilium.bgp.peer import Peer
 from pycilium.bgp.prefix import address_text
@@ -89,6 +90,9 @@ class RunningPeer:
         liveness: Liveness | None = None,
     ) -> None:
         self.machine = machine
+        self.negotiated: Negotiated | None = None  # of the session, also while it ends
+        self.ports = (0, 0)
+        self.observe: Callable[[RunningPeer, Event], None] = _ignore
         self._router = router
         self._make_socket = make_socket
         self._changed = changed
@@ -244,6 +248,9 @@ class RunningPeer:
         happened = False
         for event in events:
             happened = True
+            if isinstance(event, Established):
+                self.negotiated = event.negotiated
+            self.observe(self, event)
             if isinstance(event, Received):
                 self._update(event)
             elif isinstance(event, Established):
@@ -264,6 +271,10 @@ class RunningPeer:
 
     def _up(self, event: Established, now: float) -> None:
         self._router.up(self.address, event.negotiated, now)
+        connection = self._connections.get(self.machine.session) if self.machine.session else None
+        if connection is not None and connection.transport is not None:
+            names = (connection.transport.get_extra_info(f"{one}name") for one in ("sock", "peer"))
+            self.ports = tuple(name[1] for name in names)
         self._established.set()
         if self._liveness is not None:
             local = address_text(event.negotiated.local_address)
@@ -371,3 +382,7 @@ class RunningPeer:
         if self._dial is not None and not self._dial.done():
             self._dial.cancel()
             self.machine.failed("stopped", self._loop.time())
+
+
+def _ignore(peer: RunningPeer, event: Event) -> None:  # noqa: ARG001
+    return

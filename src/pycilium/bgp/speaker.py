@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Self
 
@@ -19,6 +19,7 @@ from pycilium.bgp.prefix import parse_address, parse_prefix
 from pycilium.bgp.route import Announced
 from pycilium.bgp.router import Router
 from pycilium.bgp.running import Liveness, RunningPeer
+from pycilium.bgp.session import Event
 from pycilium.bgp.sockets import MakeSocket, listen, set_password
 from pycilium.bgp.why import Explanation, explain
 from pycilium.errors import ClosedError, ConflictError, SpecError
@@ -68,6 +69,7 @@ class Speaker:
         self._make_socket = make_socket
         self._listeners: list[socket.socket] = []
         self._feeds: list[Feed] = []
+        self.observers: list[Callable[[RunningPeer, Event], None]] = []
         self._settle: asyncio.TimerHandle | None = None
         self._started = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -204,6 +206,7 @@ class Speaker:
             machine, self.router, self._make_socket, self._peer_changed, self._liveness
         )
         running.changed_routes = self._flush
+        running.observe = self._observe
         self.peers[machine.peer.address] = running
         running.start()
         return running
@@ -234,6 +237,10 @@ class Speaker:
     def _peer_changed(self, event: PeerChanged) -> None:
         for feed in self._feeds:
             feed.peer_changed(event)
+
+    def _observe(self, peer: RunningPeer, event: Event) -> None:
+        for observer in self.observers:
+            observer(peer, event)
 
     def _flush(self) -> None:
         for one in self.peers.values():

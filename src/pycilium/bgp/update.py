@@ -129,7 +129,8 @@ class UpdateDecoder:
             return None
         after = 4 + value[3]
         found.next_hop = self._next_hop(family, value[4:after], value)
-        return family, self._split(family, value[after + 1 :])
+        prefixes = self._split(family, value[after + 1 :])
+        return (family, prefixes) if prefixes else None
 
     def _next_hop(self, family: Family, hop: bytes, value: bytes) -> bytes:
         sizes: tuple[int, ...] = (4,) if family is Family.IPV4 else (16, 32)

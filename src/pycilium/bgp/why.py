@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from pycilium.bgp.adj_out import AdjOut
 from pycilium.bgp.family import Family
 from pycilium.bgp.fsm import PeerMachine
 from pycilium.bgp.path import Path, ranked
@@ -118,11 +119,15 @@ def _answer(
         return Answer(address, False, f"the family {family} was not negotiated with it")
     if not paths:
         return Answer(address, False, "there is no candidate")
-    decision = out.exporter.decide(nlri, paths[0])
+    return _sent(address, out, nlri, paths[0])
+
+
+def _sent(address: str, out: AdjOut, nlri: Prefix, path: Path) -> Answer:
+    decision = out.exporter.decide(nlri, path)
     if decision.attributes is None:
-        return Answer(address, False, f"{decision.by}")
+        return Answer(address, False, decision.by)
     if nlri in out.too_large:
-        limit = neighbour.session.max_message
+        limit = out.exporter.session.max_message
         return Answer(address, False, f"its attributes do not fit into {limit} octets")
     if not out.has_sent(nlri):
         return Answer(address, False, "it waits for the peer to read what was sent before")
