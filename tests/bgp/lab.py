@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -137,11 +138,21 @@ class Bird:
         until(self._socket.exists)
 
     def ask(self, *words: str) -> str:
-        done = subprocess.run(
-            [tool("birdc"), "-s", str(self._socket), *words],
-            capture_output=True, text=True, check=False, timeout=30,
-        )  # fmt: skip
-        return done.stdout
+        """What birdc would print: lines "1234-text" go on, "1234 text" is the last one."""
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(30)
+            one.connect(str(self._socket))
+            lines = one.makefile("rw", encoding="utf-8", errors="replace")
+            lines.readline()  # the greeting
+            lines.write(" ".join(words) + "\n")
+            lines.flush()
+            found = []
+            for line in lines:
+                coded = line[:4].isdigit()
+                found.append(line[5:] if coded else line[1:])
+                if coded and line[4] == " ":
+                    break
+            return "".join(found)
 
     def reconfigure(self, body: str, *, router_id: str = THEIRS) -> None:
         text = BIRD.format(router_id=router_id, log=self.where / "bird.log", body=body)

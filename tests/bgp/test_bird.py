@@ -151,8 +151,12 @@ def test_ttl_security(net, tmp_path):
 
     with Bird(net.there, tmp_path, bird_peer("ttl security on;")) as bird:
         run(net, body, PeerOptions(ttl_security=1))
-        with pytest.raises(PeerError):
-            asyncio.run(_fails(net, PeerOptions(connect_retry=0.3)))
+
+
+def test_ttl_security_takes_nothing_from_further_away(net, tmp_path):
+    """A peer that sends with the TTL of 1 could be anywhere."""
+    with Bird(net.there, tmp_path, bird_peer("passive;")), pytest.raises(PeerError):
+        asyncio.run(_fails(net, PeerOptions(connect_retry=0.3, ttl_security=1)))
 
 
 def test_multihop(net, tmp_path):

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What announcing and learning routes costs, beside BIRD, GoBGP and ExaBGP in the same run.
+
+Every sender announces over one veth pair to the same BIRD, which is asked for its count. BIRD to
+BIRD is the limit. Times start at the command to announce, on a session that is up.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.bgp_senders import Process, bird_statics, sender
+from benchmarks.errors import BenchmarkError
+from benchmarks.report import Report, at_most
+from tests.bgp.lab import OURS, THEIRS, Bird, Wire, bird_peer, wire
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+GOBGP_SIZES, EXABGP_SIZES = (10_000, 100_000), (10_000, 100_000)
+LIMIT = 240.0  # seconds for one measurement
+NEARLY = 0.99  # GoBGP's injection loses some routes at its end
+
+
+def run(*, rounds: int | None = None, quick: bool = False) -> Report:
+    """Measure everything once; rounds: how often the small sizes are measured, the best counts."""
+    report = Report("bgp")
+    sizes = (200,) if quick else SIZES
+    large = sizes[-2] if len(sizes) > 1 else sizes[0]
+    for count in sizes:
+        repeats = 1 if count >= 1_000_000 else (rounds or (1 if quick else 3))
+        _announce(report, count, repeats, quick=quick)
+    _different(report, large)
+    for count in sizes[-2:]:
+        _receive(report, count)
+    _why(report, sizes[-1])
+    _failover(report, large)
+    return report
+
+
+def _announce(report: Report, count: int, repeats: int, *, quick: bool) -> None:
+    name = f"{count:,} routes announced"
+    kinds = ["BIRD", "pycilium"]
+    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    for _ in range(repeats):
+        for kind in kinds:
+            found[kind].append(_once(kind, count))
+    best = {kind: min(many, key=lambda one: one["up"]) for kind, many in found.items()}
+    gone = {kind: min(one["gone"] for one in many) for kind, many in found.items()}
+    report.add(f"{name}, BIRD", best["BIRD"]["up"], "s")
+    limit = at_most(3) if count == 100_000 else None
+    ours = best["pycilium"]
+    report.add(f"{name}, pycilium", ours["up"], "s", reference=f"{name}, BIRD", goal=limit)
+    report.add(f"{count:,} withdrawn, BIRD", gone["BIRD"], "s")
+    report.add(f"{count:,} withdrawn, pycilium", gone["pycilium"], "s",
+               reference=f"{count:,} withdrawn, BIRD")  # fmt: skip
+    report.add(f"{name}, pycilium's processor time", max(ours["cpu"], 0.001), "s")
+    memory = at_most(300) if count >= 100_000 else None
+    report.add(f"{name}, one octet", 1, "B")
+    report.add(f"{name}, memory for each", max(ours["memory"], 1), "B",
+               reference=f"{name}, one octet", goal=memory)  # fmt: skip
+    _others(report, name, count, quick=quick)
+
+
+def _others(report: Report, name: str, count: int, *, quick: bool) -> None:
+    for kind, sizes, goal in (("GoBGP", GOBGP_SIZES, 0.1), ("ExaBGP", EXABGP_SIZES, 0.02)):
+        if quick or count in sizes:
+            spent = _once(kind, count, share=NEARLY if kind == "GoBGP" else 1, withdraw=False)
+            report.add(f"{name}, {kind}", spent["up"], "s")
+            limit = at_most(goal) if count == 100_000 else None
+            report.add(f"{name}, pycilium beside {kind}", report[f"{name}, pycilium"].value, "s",
+                       reference=f"{name}, {kind}", goal=limit)  # fmt: skip
+
+
+def _once(
+    kind: str, count: int, *, share: float = 1, withdraw: bool = True, different: bool = False
+) -> dict[str, float]:
+    with wire() as net, tempfile.TemporaryDirectory() as folder:
+        where = Path(folder)
+        with (
+            Bird(net.there, where / "receiver", bird_peer(more="")) as bird,
+            sender(kind, net, where, count, different=different) as one,
+        ):
+            _until(lambda: bird.is_up)
+            before = _usage(one.pid)
+            begin = one.announce()
+            _until(lambda: bird.count() >= count * share)
+            spent = {"up": time.monotonic() - begin}
+            after = _usage(one.pid)
+            spent["memory"] = (after[0] - before[0]) / count
+            spent["cpu"] = after[1] - before[1]
+            if withdraw:
+                begin = one.withdraw()
+                _until(lambda: bird.count() == 0)
+                spent["gone"] = time.monotonic() - begin
+            return spent
+
+
+def _different(report: Report, count: int) -> None:
+    """No two routes share their attributes: as many messages as routes."""
+    name = f"{count:,} routes announced, attributes all different"
+    limit, ours = (_once(kind, count, different=True) for kind in ("BIRD", "pycilium"))
+    report.add(f"{name}, BIRD", limit["up"], "s")
+    report.add(f"{name}, pycilium", ours["up"], "s", reference=f"{name}, BIRD")
+
+
+def _receive(report: Report, count: int) -> None:
+    name = f"{count:,} routes received"
+    with wire() as net, tempfile.TemporaryDirectory() as folder:
+        where = Path(folder)
+        body = bird_peer(more="") + bird_statics(count, different=False)
+        with Bird(net.there, where / "bird", body) as bird, Process(net, where) as process:
+            up = process.ask("peer", THEIRS, 64513)
+            begin = time.monotonic()
+            process.tell("holds", count)
+            bird.ask("enable", "s4")
+            spent = process.hear() - begin
+            reference = f"{count:,} routes announced, BIRD"
+            goal = at_most(10) if count >= 1_000_000 else None
+            report.add(name, spent, "s", reference=reference, goal=goal)
+    if "session up" not in [row.name for row in report.rows]:
+        report.add("session up", up, "s")
+
+
+def _why(report: Report, count: int) -> None:
+    with wire() as net, tempfile.TemporaryDirectory() as folder:
+        where = Path(folder)
+        with Bird(net.there, where, bird_peer(more="")) as bird, Process(net, where) as process:
+            process.ask("peer", THEIRS, 64513)
+            process.ask("announce", count)
+            _until(lambda: bird.count() >= count)
+            report.add(f"why, {count:,} routes", process.ask("why", 1000), "s")
+
+
+def _failover(report: Report, count: int) -> None:
+    """Two peers say the same routes; the one that is in use dies without a word."""
+    with wire() as net, tempfile.TemporaryDirectory() as folder:
+        net.address_there("10.0.0.3/24")
+        where, statics = Path(folder), bird_statics(count, different=False)
+        first = bird_peer("hold time 3; strict bind on;", more="") + statics
+        second = bird_peer("hold time 3; strict bind on;", more="", local="10.0.0.3") + statics
+        with (
+            Bird(net.there, where / "a", first) as a,
+            Bird(net.there, where / "b", second, router_id="10.0.0.3") as b,
+            Process(net, where) as process,
+        ):
+            for bird, address in ((a, THEIRS), (b, "10.0.0.3")):
+                process.ask("peer", address, 64513, 3)
+                bird.ask("enable", "s4")
+                process.ask("holds", count)
+            _until(lambda: b.protocol().count(f"{count} exported"))
+            time.sleep(0.2)
+            begin = time.monotonic()
+            a.kill()
+            moved = process.ask("moved", THEIRS)
+            report.add(f"{count:,} best paths moved after a peer's death", moved - begin, "s")
+
+
+def _until(question: Callable[[], object]) -> None:
+    end = time.monotonic() + LIMIT
+    while not question():
+        if time.monotonic() > end:
+            raise BenchmarkError(f"not within {LIMIT:g} s")
+        time.sleep(0.003)
+
+
+def _usage(pid: int) -> tuple[float, float]:
+    """Resident octets and processor seconds of a process."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    memory = int(status.split("VmRSS:")[1].split()[0]) * 1024
+    return memory, (int(fields[11]) + int(fields[12])) / 100
+
+
+__all__ = ["OURS", "Wire", "run"]
