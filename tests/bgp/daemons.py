@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bgp.lab import OURS, OURS6, THEIRS, THEIRS6, Daemon, tool, until
+from bgp.lab import OURS, OURS6, THEIRS, Daemon, tool, until
 from pycilium.net import NetNS
 
 
@@ -141,6 +141,7 @@ GOBGP = f"""
       enabled = true
 """
 
+_MORE = "med 9 as-path [ 64513 4200000000 ]"
 EXABGP = """
 process hear {{ run {python} {script} {heard}; encoder json; }}
 neighbor {ours} {{
@@ -151,9 +152,7 @@ neighbor {ours} {{
     add-path send/receive; }}
   api {{ processes [ hear ]; receive {{ parsed; update; }} }}
   static {{
-    route 192.0.2.0/24 next-hop {theirs} community [ 64513:5 ] large-community [ 1:2:3 ] med 9
-      as-path [ 64513 4200000000 ];
-    route 2001:db8::/32 next-hop {theirs6};
+    route 192.0.2.0/24 next-hop {theirs} community [ 64513:5 ] large-community [ 1:2:3 ] {more};
   }}
 }}
 """
@@ -171,8 +170,9 @@ class ExaBgp:
             "for line in sys.stdin:\n    out.write(line)\n"
         )
         config.write_text(
-            EXABGP.format(python=sys.executable, script=script, heard=self.heard, ours=OURS,
-                        theirs=THEIRS, theirs6=THEIRS6)
+            EXABGP.format(python=sys.executable, script=script,
+                heard=self.heard, more=_MORE, ours=OURS,
+                        theirs=THEIRS)
         )  # fmt: skip
         command = [str(Path(sys.executable).with_name("exabgp")), "server", str(config)]
         env = {"exabgp_daemon_user": "root", "exabgp_api_ack": "false", "exabgp_api_cli": "false"}
@@ -195,6 +195,7 @@ FRR_PEER = f"""
 router bgp 64513
  bgp router-id {THEIRS}
  no bgp ebgp-requires-policy
+ no bgp network import-check
  bgp graceful-restart
  timers bgp 3 9
  neighbor {OURS} remote-as 64512
@@ -206,8 +207,7 @@ router bgp 64513
  neighbor {OURS6} timers connect 1
  neighbor {OURS6} capability extended-nexthop
  address-family ipv4 unicast
-  redistribute static
-  neighbor {OURS} addpath-tx-all-paths
+  network 192.0.2.0/24
   neighbor {OURS} soft-reconfiguration inbound
   neighbor {OURS6} activate
  exit-address-family

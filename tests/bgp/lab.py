@@ -125,7 +125,9 @@ def bird_peer(
 class Bird:
     """BIRD 2, asked through its control socket."""
 
-    def __init__(self, ns: NetNS, where: Path, body: str, *, router_id: str = THEIRS) -> None:
+    def __init__(
+        self, ns: NetNS, where: Path, body: str, *, router_id: str = THEIRS, recover: bool = False
+    ) -> None:
         where.mkdir(exist_ok=True)
         self.where = where
         self._socket = where / "bird.ctl"
@@ -133,7 +135,8 @@ class Bird:
             BIRD.format(router_id=router_id, log=where / "bird.log", body=body)
         )
         command = [tool("bird"), "-f", "-c", str(where / "bird.conf"), "-s", str(self._socket)]
-        self._daemon = Daemon(ns, [*command, "-P", str(where / "bird.pid")], where / "bird.out")
+        command += ["-P", str(where / "bird.pid"), *(["-R"] if recover else [])]
+        self._daemon = Daemon(ns, command, where / "bird.out")
         self.pid = self._daemon.process.pid
         until(self._socket.exists)
 

@@ -31,7 +31,7 @@ def run(net: Wire, options: PeerOptions, body: Callable[[Speaker, RunningPeer], 
 def test_frr_with_md5_ttl_security_roles_add_path_and_refresh(net):
     async def body(speaker: Speaker, peer: RunningPeer) -> None:
         agreed = peer.machine.session.negotiated
-        assert Family.IPV4 in agreed.add_path_receive
+        assert Family.IPV4 in agreed.add_path_send
         assert agreed.role is Role.CUSTOMER
         assert agreed.refresh
         assert agreed.hold_time == 9
@@ -52,7 +52,6 @@ def test_frr_with_md5_ttl_security_roles_add_path_and_refresh(net):
         assert peer.state is State.ESTABLISHED
 
     with frr(net.there) as router:
-        router.configure("ip route 192.0.2.0/24 blackhole")
         router.configure(FRR_PEER)
         options = PeerOptions(
             password="s3cret",
@@ -77,7 +76,6 @@ def test_frr_over_ipv6_with_extended_next_hops(net):
         assert ":" in learned(speaker, "192.0.2.0/24")[0]["next_hop"]
 
     with frr(net.there) as router:
-        router.configure("ip route 192.0.2.0/24 blackhole")
         router.configure(FRR_PEER)
         run(net, PeerOptions(connect_retry=0.5), body, THEIRS6)
 

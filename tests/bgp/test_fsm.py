@@ -214,6 +214,8 @@ def test_a_peer_that_comes_back_takes_the_place_of_its_dead_session():
     world.start()
     world.settle()
     old = world.right.machine.session
+    assert world.right.machine.accepted(world.now) is None  # a moment ago: a collision
+    world.now += 6
     fresh = PeerMachine(world.left.machine.peer, world.left.machine.local, spread=0.0)
     world.left = Side(fresh)
     world.right.ends.clear()

@@ -170,7 +170,7 @@ def test_birds_restart_keeps_its_routes_with_us(net, tmp_path):
             assert learned(speaker, "192.0.2.0/24")
             less = bird_peer("graceful restart on;") + static.replace(
                 "route 192.0.3.0/24 blackhole;", "")  # fmt: skip
-            with Bird(net.there, tmp_path, less) as again:
+            with Bird(net.there, tmp_path, less, recover=True) as again:
                 await peer.established(15)
                 assert learned(speaker, "192.0.2.0/24")
                 await eventually(lambda: not learned(speaker, "192.0.3.0/24"), 20)

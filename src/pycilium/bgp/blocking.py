@@ -129,7 +129,12 @@ class BlockingSpeaker:
         return self._await(inner())
 
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._running()).result()
+        try:
+            loop = self._running()
+        except ClosedError:
+            work.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

@@ -24,6 +24,7 @@ from pycilium.bgp.session import Ended, Established, Event, Opened, Session, Sta
 
 _FIRST_IDLE, _LONGEST_IDLE = 1.0, 60.0
 _QUIET = 60.0  # a session that lasted this long forgives what was before
+_NEW = 5.0  # a session younger than this is no remnant of before a restart
 _FOREVER = float("inf")
 
 
@@ -130,7 +131,7 @@ class PeerMachine:
         """The peer has connected; None: close it without a word."""
         if self._idle_until > now or self._is_opening(ours=False):
             return None
-        if self.session is not None and not self._may_replace():
+        if self.session is not None and not self._may_replace(now):
             return None
         self._idle_until = 0.0
         return self._new_session(now, ends, ours=False)
@@ -219,9 +220,11 @@ class PeerMachine:
             self.flaps += 1
             yield event
 
-    def _may_replace(self) -> bool:
+    def _may_replace(self, now: float) -> bool:
+        """Not a session that is new: then the other is the collision's loser on its way."""
         session = self.session
-        return bool(session and session.negotiated and session.negotiated.restart)
+        restart = session and session.negotiated and session.negotiated.restart
+        return bool(restart) and now - self._since > _NEW
 
     def _finish(self, session: Session, event: Ended, now: float) -> Iterator[Event]:
         was_established = session is self.session
@@ -245,12 +248,13 @@ class PeerMachine:
             self._idle_until = now + seconds if seconds else _FOREVER
             self._dial_at = _FOREVER if self.peer.options.passive else self._idle_until
             return
-        if was_established and now - self._since > _QUIET:
+        lasted = now - self._since if was_established else 0.0
+        if lasted > _QUIET:
             self._idle_time = _FIRST_IDLE
         if sent is not None and sent.code not in (Code.CEASE, Code.HOLD_TIMER):
             self._idle_until = now + self._idle_time
             self._idle_time = min(self._idle_time * 2, _LONGEST_IDLE)
-        self._retry(now, 0.1 if was_established else 1.0)
+        self._retry(now, 0.1 if lasted > _NEW else 1.0)
 
     def _retry(self, now: float, part: float = 1.0) -> None:
         if self.peer.options.passive:

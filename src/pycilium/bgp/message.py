@@ -117,6 +117,8 @@ class Framer:
             at += size
             yield kind, body
         self._rest = data[at:]
+        if not _MARKER.startswith(self._rest[:16]):  # what is no BGP shall not keep us waiting
+            raise _header_error(HeaderError.NOT_SYNCHRONISED)
 
     def _check(self, data: bytes, at: int, size: int) -> MessageType:
         if data[at : at + 16] != _MARKER:

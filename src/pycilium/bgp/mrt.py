@@ -25,6 +25,7 @@ _TABLE_DUMP_V2, _PEER_INDEX = 13, 1
 _RIB = {Family.IPV4: 2, Family.IPV6: 4}
 _RIB_PATHS = {8: Family.IPV4, 10: Family.IPV6}  # with path identifiers
 _KNOWN = {**{number: family for family, number in _RIB.items()}, **_RIB_PATHS}
+_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 _MAX_RECORD = 1 << 20
 _READER = Negotiated(1, 2)  # attributes of 4 octets, and no peer to hold them against
 
@@ -55,7 +56,7 @@ def write_mrt(router: Router, router_id: bytes, out: BinaryIO, *, when: float | 
         for number, prefix in enumerate(table):
             paths = table.paths(prefix)
             total += len(paths)
-            records.append(_rib_record(family, number, prefix, paths, index, stamp))
+            records.append(_rib_record(family, number, prefix, paths, index, stamp, router_id))
     out.write(_record(stamp, _PEER_INDEX, _peer_index(router_id, index)))
     out.writelines(records)
     return total
@@ -68,22 +69,29 @@ def _rib_record(
     paths: Iterable[Path],
     index: dict[tuple[bytes, bytes, int], int],
     stamp: int,
+    router_id: bytes,
 ) -> bytes:
     entries = []
     for path in paths:
         source = path.source
-        who = (source.router_id, source.address or bytes(4), source.asn)
+        who = (source.router_id, source.address or router_id, source.asn)
         position = index.setdefault(who, len(index))
-        raw = _attributes(path.attributes, family)
+        raw = _attributes(path.attributes, family, router_id)
         entries.append(struct.pack("!HIH", position, stamp, len(raw)) + raw)
     head = struct.pack("!I", number) + prefix + struct.pack("!H", len(entries))
     return _record(stamp, _RIB[family], head + b"".join(entries))
 
 
-def _attributes(one: Attributes, family: Family) -> bytes:
-    """With the short MP_REACH_NLRI of RFC 6396 §4.3.4 for what is no IPv4 next hop."""
+def _attributes(one: Attributes, family: Family, router_id: bytes) -> bytes:
+    """With the short MP_REACH_NLRI of RFC 6396 §4.3.4 for what is no IPv4 next hop.
+
+    The next hop of own routes is this router, by its identifier.
+    """
+    if not one.next_hop:
+        own = router_id if family is Family.IPV4 else _MAPPED + router_id
+        one = attrs.evolve(one, next_hop=own)
     raw = encode_attributes(one, family)
-    if one.next_hop and not (family is Family.IPV4 and len(one.next_hop) == 4):
+    if not (family is Family.IPV4 and len(one.next_hop) == 4):
         value = bytes((len(one.next_hop),)) + one.next_hop
         raw += attribute(Type.MP_REACH, OPTIONAL, value)
     return raw
