@@ -112,7 +112,7 @@ def test_a_slow_peer_costs_little_and_gets_the_last_state(net):
             asn=64512, router_id=THEIRS, peers=[Peer(OURS, asn=64513, options=options)],
             make_socket=net.there.socket,
         ) as speaker:  # fmt: skip
-            raw = await asyncio.to_thread(RawPeer, net, THEIRS, 64513, bind=OURS)
+            raw = await asyncio.to_thread(RawPeer.established, net, THEIRS, 64513, bind=OURS)
             running = speaker.peers[OURS]
             await running.established(5)
             texts = [f"{20 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24" for n in range(40_000)]
