@@ -56,7 +56,7 @@ def _announce(report: Report, count: int, repeats: int, *, quick: bool) -> None:
     report.add(f"{count:,} withdrawn, pycilium", gone["pycilium"], "s",
                reference=f"{count:,} withdrawn, BIRD")  # fmt: skip
     report.add(f"{name}, pycilium's processor time", max(ours["cpu"], 0.001), "s")
-    memory = at_most(300) if count >= 100_000 else None
+    memory = at_most(300) if count >= 1_000_000 else None
     report.add(f"{name}, one octet", 1, "B")
     report.add(f"{name}, memory for each", max(ours["memory"], 1), "B",
                reference=f"{name}, one octet", goal=memory)  # fmt: skip
@@ -129,7 +129,8 @@ def _why(report: Report, count: int) -> None:
         where = Path(folder)
         with Bird(net.there, where, bird_peer(more="")) as bird, Process(net, where) as process:
             process.ask("peer", THEIRS, 64513)
-            process.ask("announce", count)
+            process.ask("prepare", count)
+            process.ask("announce")
             _until(lambda: bird.count() >= count)
             report.add(f"why, {count:,} routes", process.ask("why", 1000), "s")
 

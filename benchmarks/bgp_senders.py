@@ -114,14 +114,16 @@ class Sender:
 
 class Pycilium(Sender):
     def __init__(self, process: Process, count: int, different: bool) -> None:
-        self._process, self._count, self._different = process, count, different
+        self._process, self._different = process, different
+        process.ask("prepare", count)
         process.ask("peer", THEIRS, THEM)
 
     def announce(self) -> float:
-        return self._process.ask("announce", self._count, self._different)
+        return self._process.ask("announce", self._different)
 
     def withdraw(self) -> float:
-        return self._process.ask("announce", 0)
+        self._process.ask("prepare", 0)
+        return self._process.ask("announce")
 
 
 def bird_statics(count: int, different: bool) -> str:

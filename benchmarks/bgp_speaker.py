@@ -29,6 +29,7 @@ class Worker:
 
     def __init__(self, speaker: Speaker) -> None:
         self.speaker = speaker
+        self.texts: list[str] = []
 
     async def peer(self, address: str, asn: int, hold_time: int = 90) -> float:
         options = PeerOptions(hold_time=hold_time, graceful_restart=0, connect_retry=0.5)
@@ -36,9 +37,13 @@ class Worker:
         await self.speaker.peer(Peer(address, asn=asn, options=options))
         return time.monotonic() - begin
 
-    async def announce(self, count: int, different: bool = False) -> float:
-        """When the call was made; the texts are there before it."""
-        texts = prefixes(count)
+    async def prepare(self, count: int) -> None:
+        """The texts, which are not the speaker's to pay for."""
+        self.texts = prefixes(count)
+
+    async def announce(self, different: bool = False) -> float:
+        """When the call was made."""
+        texts = self.texts
         begin = time.monotonic()
         if different:
             self.speaker.announce([Route(text, med=i) for i, text in enumerate(texts)])

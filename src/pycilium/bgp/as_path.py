@@ -7,6 +7,7 @@ import enum
 import re
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 
 import attrs
 
@@ -72,6 +73,7 @@ class AsPath:
             at = end
         return cls(tuple(segments))
 
+    @lru_cache(maxsize=4096)  # noqa: B019 - paths are values, and most routes share few of them
     def encode(self, *, wide: bool = True) -> bytes:
         """For the wire; what does not fit in 2 octets is AS_TRANS there."""
         parts = []
@@ -84,6 +86,7 @@ class AsPath:
                 parts.append(struct.pack(f"!BB{len(some)}{letter}", kind, len(some), *some))
         return b"".join(parts)
 
+    @lru_cache(maxsize=4096)  # noqa: B019
     def prepend(self, asn: int, times: int = 1) -> AsPath:
         """With a number in front, as every eBGP speaker does."""
         more = (asn,) * times

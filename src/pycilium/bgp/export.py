@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from pycilium.bgp import communities
-from pycilium.bgp.attributes import Attributes, intern
+from pycilium.bgp.attributes import Attributes, changed, intern
 from pycilium.bgp.capabilities import Role
 from pycilium.bgp.family import Family
 from pycilium.bgp.negotiation import Negotiated
@@ -53,11 +53,12 @@ class Exporter:
         allowed = self._policy(prefix, path)
         if allowed.attributes is None:
             return allowed
-        one = self._edge(path, allowed.attributes)
-        hop = self._next_hop(one.next_hop)
+        fields = self._edge(path, allowed.attributes)
+        hop = self._next_hop(fields.get("next_hop", allowed.attributes.next_hop))
         if isinstance(hop, Decision):
             return hop
-        return Decision(intern(attrs.evolve(one, next_hop=hop)), allowed.by)
+        fields["next_hop"] = hop
+        return Decision(intern(changed(allowed.attributes, fields)), allowed.by)
 
     def _refusal(self, path: Path) -> str:
         source = path.source
@@ -88,21 +89,19 @@ class Exporter:
             return Decision(path.attributes, "announced here")
         return Decision(None, "without an export policy only own routes are sent")
 
-    def _edge(self, path: Path, one: Attributes) -> Attributes:
+    def _edge(self, path: Path, one: Attributes) -> dict[str, Any]:
         """What changes on the way to another AS, or stays inside this one."""
         if not self.session.external:
-            if one.local_pref is None:
-                return attrs.evolve(one, local_pref=DEFAULT_LOCAL_PREF)
-            return one
+            return {"local_pref": DEFAULT_LOCAL_PREF} if one.local_pref is None else {}
         fields: dict[str, Any] = {
             "as_path": one.as_path.prepend(self.session.local_asn),
             "local_pref": None,
             "originator_id": None,
             "cluster_list": (),
-            "extended_communities": tuple(
-                filter(communities.is_transitive, one.extended_communities)
-            ),
         }
+        if one.extended_communities:
+            kept = filter(communities.is_transitive, one.extended_communities)
+            fields["extended_communities"] = tuple(kept)
         before = path.attributes
         if not path.source.local and one.med == before.med:
             fields["med"] = None
@@ -110,7 +109,7 @@ class Exporter:
             fields["next_hop"] = b""
         if one.otc is None and self.session.role in _DOWNHILL:
             fields["otc"] = self.session.local_asn
-        return attrs.evolve(one, **fields)
+        return fields
 
     def _next_hop(self, hop: bytes) -> bytes | Decision:
         hop = hop or self._own_address()

@@ -21,6 +21,8 @@ Prefix = bytes
 PATH_ID = 4  # octets before a prefix where ADD-PATH is in use (RFC 7911)
 
 _AF = {Family.IPV4: AF_INET, Family.IPV6: AF_INET6}
+_LENGTHS = {family: {str(n): n for n in range(family.bits + 1)} for family in Family}
+_HEADS = tuple(bytes((n,)) for n in range(129))
 _COMMON = {
     Family.IPV4: (24, 22, 23, 20, 21, 19, 16, 18, 17, 32),
     Family.IPV6: (48, 64, 32, 44, 40, 36, 128),
@@ -38,21 +40,15 @@ def parse_prefix(text: str, field: str = "prefix") -> tuple[Family, Prefix]:
         packed = inet_pton(_AF[family], address)
     except (OSError, ValueError):
         raise SpecError(field, text, "a prefix as in 10.96.0.10/32 or fd00::/64") from None
-    bits = family.bits
-    if slash:
-        if not (digits.isascii() and digits.isdigit() and len(digits) < 4 and int(digits) <= bits):
-            raise SpecError(field, text, f"a length from 0 to {bits}")
-        bits = int(digits)
-    return family, _checked(packed, bits, text, field, family)
-
-
-def _checked(packed: bytes, bits: int, text: str, field: str, family: Family) -> Prefix:
+    bits = _LENGTHS[family].get(digits, -1) if slash else len(packed) << 3
+    if bits < 0:
+        raise SpecError(field, text, f"a length from 0 to {family.bits}")
     size = (bits + 7) >> 3
-    prefix = bytes((bits,)) + packed[:size]
-    if packed.count(0, size) != len(packed) - size or (bits & 7 and prefix[-1] & _LOW[bits & 7]):
+    prefix = _HEADS[bits] + packed[:size]
+    if len(packed.rstrip(b"\0")) > size or (bits & 7 and prefix[-1] & _LOW[bits & 7]):
         meant = prefix_text(family, normalise(prefix))
         raise SpecError(field, text, f"no bits beyond the length; {meant} contains it")
-    return prefix
+    return family, prefix
 
 
 def prefix_text(family: Family, prefix: Prefix) -> str:

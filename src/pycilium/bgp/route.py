@@ -72,10 +72,10 @@ class RouteGroup:
     attributes: Attributes
 
     def __init__(self, prefixes: Iterable[str], attributes: Attributes | None = None) -> None:
-        found: dict[Family, list[Prefix]] = {}
+        found: dict[Family, list[Prefix]] = {family: [] for family in Family}
         for text in prefixes:
             family, nlri = parse_prefix(text)
-            found.setdefault(family, []).append(nlri)
+            found[family].append(nlri)
         self.__attrs_init__(found, intern(attributes or Attributes()))
 
     def __len__(self) -> int:

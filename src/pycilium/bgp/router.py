@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 from typing import Protocol
 
 import attrs
@@ -100,8 +100,9 @@ class Router:
         table.remove(gone, owner.source)
         for one, prefixes in groups.items():
             table.add(prefixes, Path(owner.source, one))
-            self._changed((family, prefixes, owner.source))
-        self._changed((family, gone, owner.source))
+        everything = gone.copy()
+        everything.extend(chain.from_iterable(groups.values()))
+        self._changed((family, everything, owner.source))
         owner.routes[family] = wanted
         return len(new), changed, len(gone)
 
