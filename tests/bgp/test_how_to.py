@@ -71,3 +71,14 @@ def test_the_commands_and_their_options_exist():
     for name, rest in found:
         options = {one for p in bgp.commands[name].params for one in p.opts}
         assert set(re.findall(r"\s(--?[a-z-]+)\b", rest)) <= options
+
+
+def test_the_why_not_page_shows_what_is_printed(net):
+    page = (ROOT / "docs" / "how-to" / "bgp-why-not.md").read_text()
+    code = re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    shown = re.search(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    process = net.here.popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert process.communicate(timeout=20)[0].decode() == shown

@@ -137,7 +137,7 @@ def test_own_routes_come_first(net):
     net.up(A)
     net.say(A, path(local_pref=1000), "192.0.2.0/24")
     net.router.announce(["192.0.2.0/24"])
-    assert net.best("192.0.2.0/24") == "local "
+    assert net.best("192.0.2.0/24") == "this speaker"
 
 
 def test_med_counts_between_routes_of_one_neighbour_only():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pycilium.bgp.attributes import Attributes, Origin
+    from pycilium.bgp.bfd_liveness import BfdLiveness
     from pycilium.bgp.blocking import BlockingSpeaker
     from pycilium.bgp.capabilities import Role
     from pycilium.bgp.config import Configuration
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Action": "policy",
     "Attributes": "attributes",
+    "BfdLiveness": "bfd_liveness",
     "BlockingSpeaker": "blocking",
     "BmpStation": "station",
     "Cease": "notification",
@@ -72,6 +74,7 @@ _HOME = {
 __all__ = [
     "Action",
     "Attributes",
+    "BfdLiveness",
     "BlockingSpeaker",
     "BmpStation",
     "Cease",

@@ -108,7 +108,7 @@ class Attributes:
             ("atomic_aggregate", self.atomic_aggregate or None),
             ("otc", self.otc),
         )
-        return {name: value for name, value in rows if value not in (None, [])}
+        return {name: value for name, value in rows if value not in (None, [], "")}
 
     def community_texts(self) -> list[str]:
         """Every community, in the order standard, large, extended."""

@@ -50,7 +50,7 @@ class Owner:
     """Routes that one part of a program announces."""
 
     def __init__(self, name: str) -> None:
-        self.source = Source(f"local {name}", local=True)
+        self.source = Source(f"this speaker ({name})" if name else "this speaker", local=True)
         self.routes: dict[Family, dict[Prefix, Attributes]] = {one: {} for one in Family}
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -361,7 +362,8 @@ class RunningPeer:
                 await self._loop.sock_connect(one, where)
         except OSError as error:  # TimeoutError is one
             one.close()
-            self._dial_failed(f"connect: {error.strerror or 'no answer'}")
+            reason = os.strerror(error.errno) if error.errno else "no answer"
+            self._dial_failed(f"connect: {reason}")
         except BaseException:
             one.close()
             raise
