@@ -161,11 +161,12 @@ class RunningPeer:
             session.send([encode_refresh(one) for one in session.negotiated.families], now)
             self._poll()
 
-    def path_down(self, reason: str = "BFD is down") -> None:
+    def path_down(self, reason: str = "the path has failed") -> None:
         """An outside source knows that the path is gone: the routes go at once (RFC 9384)."""
         session = self.machine.session
         if session is not None:
-            end = session.stop(self.final(Notification.cease(Cease.BFD_DOWN)), reason)
+            said = self.final(Notification.cease(Cease.BFD_DOWN))
+            end = session.stop(said, f"{reason}: we sent {said}")
             self._run(self.machine.watch(session, end, self._loop.time()), restartable=False)
             self._poll()
 
