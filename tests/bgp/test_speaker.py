@@ -103,6 +103,23 @@ def test_a_hundred_peers(net):
     asyncio.run(main())
 
 
+def test_a_dynamic_peer_that_is_gone_makes_room(net, monkeypatch):
+    async def main() -> None:
+        monkeypatch.setattr("pycilium.bgp.speaker._STRANGER", 0.1)
+        options = PeerOptions(graceful_restart=0)
+        group = DynamicPeers("10.0.0.0/24", asns=[64513], limit=1, options=options)
+        async with Speaker(
+            asn=64512, router_id=THEIRS, dynamic=[group], make_socket=net.there.socket
+        ) as speaker:
+            for _ in range(2):
+                raw = await asyncio.to_thread(RawPeer.established, net, THEIRS, 64513, bind=OURS)
+                await speaker.peers[OURS].established(5)
+                raw.close()
+                await eventually(lambda: speaker.peers == {} and not speaker.router.neighbours)
+
+    asyncio.run(main())
+
+
 def test_a_slow_peer_costs_little_and_gets_the_last_state(net):
     """It reads nothing while everything changes many times; then it reads."""
 

@@ -30,10 +30,6 @@ class TrafficPolicy(enum.Enum):
     LOCAL = "Local"  # one on this very node
 
 
-def _everything(_: Backend) -> bool:
-    return True
-
-
 def _network(text: str) -> Network:
     try:
         return ip_network(text)
@@ -98,8 +94,11 @@ class ServiceAnnouncer:
         if self.policy is TrafficPolicy.LOCAL and not self.local:
             raise SpecError("local", self.local, "this node's pod prefixes beside the policy Local")
 
-    def routes(self, services: Iterable[ServiceLB], healthy: Health = _everything) -> list[Route]:
-        """What to announce now; give it to Speaker.announce(owner="services")."""
+    def routes(self, services: Iterable[ServiceLB], healthy: Health | None = None) -> list[Route]:
+        """What to announce now; give it to Speaker.announce(owner="services").
+
+        healthy: of a backend; None for all of them.
+        """
         served = {one.frontend.address for one in services if self._is_served(one, healthy)}
         by_pool: defaultdict[Pool, list[Network]] = defaultdict(list)
         for address in served:
@@ -122,8 +121,9 @@ class ServiceAnnouncer:
         fitting = [p for p in self.pools if _inside(address, p.prefix)]
         return max(fitting, key=lambda pool: pool.prefix.prefixlen, default=None)
 
-    def _is_served(self, service: ServiceLB, healthy: Health) -> bool:
-        return any(healthy(one) for one in service.backends if self._counts(one))
+    def _is_served(self, service: ServiceLB, healthy: Health | None) -> bool:
+        counted = filter(self._counts, service.backends)
+        return any(healthy is None or healthy(one) for one in counted)
 
     def _counts(self, backend: Backend) -> bool:
         if self.policy is TrafficPolicy.CLUSTER:

@@ -28,6 +28,7 @@ from pycilium.model.delta import Delta
 _EVERYWHERE = ("0.0.0.0", "::")
 _GRACE = 120.0  # seconds in which this process counts as having restarted
 _CLOSE_TIME = 2.0
+_STRANGER = 10.0  # after which a dynamic peer that is gone is forgotten
 
 
 class Speaker:
@@ -237,6 +238,22 @@ class Speaker:
     def _peer_changed(self, event: PeerChanged) -> None:
         for feed in self._feeds:
             feed.peer_changed(event)
+        if event.peer in self._came_by_themselves and self._loop is not None:
+            self._loop.call_later(_STRANGER, self._let_go, event.peer)
+
+    def _let_go(self, address: str) -> None:
+        """A dynamic peer without a connection and without routes makes room for another."""
+        running = self.peers.get(address)
+        if self._loop is None or running is None or address not in self._came_by_themselves:
+            return
+        if running.machine.sessions:
+            return
+        if self.router.neighbours[address].adj_in:
+            self._loop.call_later(_STRANGER, self._let_go, address)
+            return
+        running.abandon()
+        self.router.remove(address)
+        del self.peers[address], self._came_by_themselves[address]
 
     def _observe(self, peer: RunningPeer, event: Event) -> None:
         for observer in self.observers:
