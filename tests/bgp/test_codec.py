@@ -183,6 +183,8 @@ def test_messages_in_any_pieces(messages: list[bytes], data: st.DataObject):
         (b"\xff" * 16 + b"\0\x13\6", "bad type"),
         (b"\xff" * 16 + b"\0\x16\2", "bad length"),
         (b"\xff" * 16 + b"\0\x1c\1", "bad length"),
+        (b"G", "not synchronised"),
+        (b"\xff" * 15 + b"\xfe", "not synchronised"),
     ],
 )
 def test_headers_that_are_refused(header: bytes, reason: str):
@@ -265,6 +267,10 @@ def test_as_paths_as_text(path: AsPath):
 def test_as_numbers_that_are_refused(value: object):
     with pytest.raises(SpecError, match="asn"):
         check_asn(value)
+
+
+def test_a_peer_of_two_octets_reads_as_trans():
+    assert AsPath.of(4200000000, 5).encode(wide=False) == b"\2\2\x5b\xa0\0\5"
 
 
 def test_equal_attributes_are_one_object_while_they_are_used():

@@ -62,6 +62,7 @@ CASES = [
     Case("OTC of three octets", ORIGIN + PATH + HOP + attribute(35, 0xC0, bytes(3)), GONE),
     Case("unknown, marked well-known", ORIGIN + PATH + HOP + attribute(99, 0x40, b"x"), GONE),
     Case("an attribute longer than the rest", ORIGIN + PATH + HOP + b"\x80\4\x20\0", GONE),
+    Case("an unknown one longer than the rest", ORIGIN + PATH + HOP + b"\xc0\x63\x20\0", GONE),
     Case("ORIGIN twice", ORIGIN + PATH + HOP + attribute(1, 0x40, b"\2"), KEPT),
     Case("AGGREGATOR of three octets", ORIGIN + PATH + HOP + attribute(7, 0xC0, bytes(3)), KEPT),
     Case("ATOMIC_AGGREGATE of one octet", ORIGIN + PATH + HOP + attribute(6, 0x40, b"x"), KEPT),

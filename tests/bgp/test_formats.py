@@ -66,6 +66,20 @@ def test_any_file_is_routes_or_an_error(data, kind):
             assert "MRT" in str(error)  # noqa: PT017 - most contents are no error
 
 
+def test_a_dump_with_path_identifiers():
+    net = Net()
+    net.up(A)
+    net.say(A, path(), "192.0.2.0/24")
+    whole = dump(net)
+    head = 12 + int.from_bytes(whole[8:12], "big")  # the index of peers
+    plain = whole[head + 12 :]
+    entry = 4 + 4 + 2  # sequence, prefix, count
+    body = plain[: entry + 6] + b"\0\0\0\7" + plain[entry + 6 :]
+    record = struct.pack("!IHHI", 0, 13, 8, len(body)) + body
+    (found,) = read_mrt(io.BytesIO(whole[:head] + record))
+    assert (found.prefix, found.attributes) == ("192.0.2.0/24", path())
+
+
 def test_a_file_that_is_cut_off():
     net = Net()
     net.up(A)

@@ -327,6 +327,15 @@ def test_a_route_that_the_policy_refuses_takes_its_former_self_away(net):
     assert net.best("198.51.100.0/24") is None
 
 
+def test_a_route_that_is_refused_takes_nobody_elses_away(net):
+    net.up(A)
+    net.up(B, options=PeerOptions(import_policy=RulePolicy(())))
+    net.say(A, path(), "192.0.2.0/24")
+    net.say(B, path(), "192.0.2.0/24")
+    net.take_back(B, "192.0.2.0/24")
+    assert net.best("192.0.2.0/24") == A
+
+
 def test_an_export_policy_of_python(net):
     def only_hosts(prefix: str, one: Attributes) -> bool | Attributes:
         return attrs.evolve(one, med=42) if prefix.endswith("/32") else False
