@@ -34,6 +34,12 @@ GOALS = {
         "20 services, pycilium": 0.4,
         "one change at 20 services, pycilium": 0.0005,
     },
+    "bfd": {
+        "flaps: BIRD": 0,
+        "flaps: process": 0,
+        "silence until Down: process, p50": 1.1,
+        "flaps: 3 sessions, process": 0,
+    },
     "bgp": {},
 }
 

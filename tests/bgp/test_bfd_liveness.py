@@ -11,9 +11,9 @@ import pytest
 from bgp.lab import OURS, THEIRS, Bird, bird_peer, until
 from bgp.test_bird import STATIC, eventually, learned
 from pycilium.bgp import BfdLiveness, Peer, PeerOptions, Speaker, State
+from pycilium.bgp.bfd import Monitor
 from pycilium.net import links
 
-bfd = pytest.importorskip("pycilium.bgp.bfd")
 pytestmark = pytest.mark.root
 BFD = 'protocol bfd { interface "*" { interval 50 ms; multiplier 3; }; }\n'
 
@@ -43,6 +43,6 @@ def test_a_path_that_fails_is_noticed_by_both_long_before_the_hold_time(net, tmp
             assert peer.state is State.ESTABLISHED
             assert liveness.failures == {}
 
-    with Bird(net.there, tmp_path, config) as bird, net.here.run(bfd.Monitor.open) as monitor:
+    with Bird(net.there, tmp_path, config) as bird, net.here.run(Monitor.open) as monitor:
         asyncio.run(main(monitor))
         until(lambda: bird.count() == 0)
