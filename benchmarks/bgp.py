@@ -7,6 +7,8 @@ BIRD is the limit. Times start at the command to announce, on a session that is 
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -135,28 +137,53 @@ def _why(report: Report, count: int) -> None:
             report.add(f"why, {count:,} routes", process.ask("why", 1000), "s")
 
 
+DEATHS = (
+    ("closes", signal.SIGKILL, ()),
+    ("falls silent, BFD 100 ms x 3", signal.SIGSTOP, ("bfd",)),
+    ("falls silent, hold time 3 s", signal.SIGSTOP, ()),
+)
+_BFD = 'protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; }'
+
+
 def _failover(report: Report, count: int) -> None:
-    """Two peers say the same routes; the one that is in use dies without a word."""
+    """Two peers say the same routes; the one that is in use dies."""
+    for name, how, more in DEATHS:
+        spent = _moved(count, how, *more)
+        report.add(f"{count:,} best paths moved after a peer {name}", spent, "s")
+
+
+def _moved(count: int, how: signal.Signals, *more: str) -> float:
     with wire() as net, tempfile.TemporaryDirectory() as folder:
         net.address_there("10.0.0.3/24")
-        where, statics = Path(folder), bird_statics(count, different=False)
-        first = bird_peer("hold time 3; strict bind on;", more="") + statics
-        second = bird_peer("hold time 3; strict bind on;", more="", local="10.0.0.3") + statics
+        where = Path(folder)
+        options = "hold time 3; strict bind on;" + (" bfd on;" if more else "")
         with (
-            Bird(net.there, where / "a", first) as a,
-            Bird(net.there, where / "b", second, router_id="10.0.0.3") as b,
-            Process(net, where) as process,
+            _one_of_two(net, where / "a", options, THEIRS, count, more) as dying,
+            _one_of_two(net, where / "b", options, "10.0.0.3", count, ()) as other,
+            Process(net, where, *more) as process,
         ):
-            for bird, address in ((a, THEIRS), (b, "10.0.0.3")):
+            for bird, address in ((dying, THEIRS), (other, "10.0.0.3")):
                 process.ask("peer", address, 64513, 3)
                 bird.ask("enable", "s4")
                 process.ask("holds", count)
-            _until(lambda: b.protocol().count(f"{count} exported"))
-            time.sleep(0.2)
+            _until(lambda: f"{count} exported" in other.protocol())
+            _until(lambda: not more or "Up" in dying.ask("show", "bfd", "sessions"))
+            time.sleep(0.3)
             begin = time.monotonic()
-            a.kill()
-            moved = process.ask("moved", THEIRS)
-            report.add(f"{count:,} best paths moved after a peer's death", moved - begin, "s")
+            os.kill(dying.pid, how)
+            try:
+                return process.ask("moved", THEIRS) - begin
+            finally:
+                os.kill(dying.pid, signal.SIGCONT)
+
+
+def _one_of_two(
+    net: Wire, where: Path, options: str, local: str, count: int, more: tuple[str, ...]
+) -> Bird:
+    """Only one BIRD can have the port of BFD, and it is the one that dies."""
+    watched = options if more or "bfd" not in options else options.replace(" bfd on;", "")
+    body = bird_peer(watched, local=local, more="") + bird_statics(count, different=False)
+    return Bird(net.there, where, body + (_BFD if more else ""), router_id=local)
 
 
 def _until(question: Callable[[], object]) -> None:

@@ -61,10 +61,10 @@ _GOBGP_API = "127.0.0.1:50051"
 class Process:
     """A worker of bgp_speaker.py in a namespace."""
 
-    def __init__(self, net: Wire, where: Path) -> None:
+    def __init__(self, net: Wire, where: Path, *more: str) -> None:
         self._log = (where / "speaker.log").open("wb")
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-        command = [sys.executable, "-m", "benchmarks.bgp_speaker", str(US), OURS]
+        command = [sys.executable, "-m", "benchmarks.bgp_speaker", str(US), OURS, *more]
         self._process = net.here.popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=env
         )

@@ -13,9 +13,11 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
-from pycilium.bgp import Family, Peer, PeerOptions, Route, RouteGroup, Speaker
+from pycilium.bgp import BfdLiveness, Family, Peer, PeerOptions, Route, RouteGroup, Speaker
+from pycilium.bgp.bfd import Monitor
 from pycilium.bgp.prefix import prefix_text
 
 
@@ -92,8 +94,9 @@ async def _lines() -> AsyncIterator[str]:
         yield line.decode()
 
 
-async def main(asn: int, router_id: str) -> None:
-    async with Speaker(asn=asn, router_id=router_id) as speaker:
+async def main(asn: int, router_id: str, monitor: Monitor | None) -> None:
+    liveness = BfdLiveness(monitor, interval=0.1) if monitor is not None else None
+    async with Speaker(asn=asn, router_id=router_id, liveness=liveness) as speaker:
         worker = Worker(speaker)
         async for line in _lines():
             name, *arguments = json.loads(line)
@@ -101,4 +104,5 @@ async def main(asn: int, router_id: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    with Monitor.open() if sys.argv[3:] == ["bfd"] else nullcontext() as watching:
+        asyncio.run(main(int(sys.argv[1]), sys.argv[2], watching))
