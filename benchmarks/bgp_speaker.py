@@ -12,13 +12,14 @@ import gc
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 from pycilium.bgp import BfdLiveness, Family, Peer, PeerOptions, Route, RouteGroup, Speaker
 from pycilium.bgp.bfd import Monitor
 from pycilium.bgp.prefix import prefix_text
+from pycilium.bgp.running import Unwatch
 
 
 def prefixes(count: int) -> list[str]:
@@ -86,6 +87,15 @@ class Worker:
         return [int(status.split("VmRSS:")[1].split()[0]) * 1024, time.process_time()]
 
 
+class FirstOnly(BfdLiveness):
+    """Both daemons are on one host there, and only one of them can have the port of BFD."""
+
+    def watch(self, local: str, remote: str, changed: Callable[[bool], None]) -> Unwatch:
+        if self._watched:
+            return lambda: None
+        return super().watch(local, remote, changed)
+
+
 async def _lines() -> AsyncIterator[str]:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -95,7 +105,7 @@ async def _lines() -> AsyncIterator[str]:
 
 
 async def main(asn: int, router_id: str, monitor: Monitor | None) -> None:
-    liveness = BfdLiveness(monitor, interval=0.1) if monitor is not None else None
+    liveness = FirstOnly(monitor, interval=0.1) if monitor is not None else None
     async with Speaker(asn=asn, router_id=router_id, liveness=liveness) as speaker:
         worker = Worker(speaker)
         async for line in _lines():
