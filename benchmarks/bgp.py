@@ -22,7 +22,6 @@ from tests.bgp.lab import OURS, THEIRS, Bird, Wire, bird_peer, wire
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 GOBGP_SIZES, EXABGP_SIZES = (10_000, 100_000), (10_000, 100_000)
 LIMIT = 240.0  # seconds for one measurement
-LOST = 1_000  # GoBGP's injection loses up to so many routes at its end, whatever their number
 
 
 def run(*, rounds: int | None = None, quick: bool = False) -> Report:
@@ -68,8 +67,7 @@ def _announce(report: Report, count: int, repeats: int, *, quick: bool) -> None:
 def _others(report: Report, name: str, count: int, *, quick: bool) -> None:
     for kind, sizes, goal in (("GoBGP", GOBGP_SIZES, 0.1), ("ExaBGP", EXABGP_SIZES, 0.02)):
         if quick or count in sizes:
-            lost = LOST if kind == "GoBGP" else 0
-            spent = _once(kind, count, lost=lost, withdraw=False)
+            spent = _once(kind, count, withdraw=False)
             report.add(f"{name}, {kind}", spent["up"], "s")
             limit = at_most(goal) if count == 100_000 else None
             report.add(f"{name}, pycilium beside {kind}", report[f"{name}, pycilium"].value, "s",
@@ -77,7 +75,7 @@ def _others(report: Report, name: str, count: int, *, quick: bool) -> None:
 
 
 def _once(
-    kind: str, count: int, *, lost: int = 0, withdraw: bool = True, different: bool = False
+    kind: str, count: int, *, withdraw: bool = True, different: bool = False
 ) -> dict[str, float]:
     with wire() as net, tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
@@ -88,7 +86,7 @@ def _once(
             _until(lambda: bird.is_up)
             before = _usage(one.pid)
             begin = one.announce()
-            _until(lambda: bird.count() >= max(1, count - lost))
+            _until(lambda: bird.count() >= count)
             spent = {"up": time.monotonic() - begin}
             after = _usage(one.pid)
             spent["memory"] = (after[0] - before[0]) / count

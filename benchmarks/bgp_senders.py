@@ -55,6 +55,7 @@ _GOBGP = """
 """
 
 
+_LOST = 1_000
 _GOBGP_API = "127.0.0.1:50051"
 
 
@@ -155,7 +156,10 @@ class BirdSender(Sender):
 
 
 class GoBgp(Sender):
-    """Routes come from an MRT file: the fastest way in that its commands have."""
+    """Routes come from an MRT file: the fastest way in that its commands have.
+
+    It loses up to a thousand routes at the end of the file, so the file holds so many more.
+    """
 
     def __init__(self, net: Wire, where: Path, count: int) -> None:
         self._net, self._dump = net, where / "routes.mrt"
@@ -174,7 +178,7 @@ class GoBgp(Sender):
     def _write(self, count: int) -> None:
         router = Router()
         one = Attributes(as_path=AsPath.of(64999), next_hop=parse_address("10.0.0.9"))
-        router.announce([RouteGroup(prefixes(count), one)])
+        router.announce([RouteGroup(prefixes(count + _LOST), one)])
         with self._dump.open("wb") as out:
             write_mrt(router, parse_address(OURS), out)
 
