@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pycilium.bgp import BfdLiveness, Family, Peer, PeerOptions, Route, RouteGroup, Speaker
 from pycilium.bgp.bfd import Monitor
+from pycilium.bgp.liveness import Unwatch
 from pycilium.bgp.prefix import prefix_text
-from pycilium.bgp.running import Unwatch
 
 
 def prefixes(count: int) -> list[str]:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pycilium.bgp.events import PeerChanged, RouteChanged
     from pycilium.bgp.family import Family
     from pycilium.bgp.kernel import KernelRoutes
+    from pycilium.bgp.liveness import Liveness
     from pycilium.bgp.mrt import read_mrt, write_mrt
     from pycilium.bgp.notification import Cease, Notification
     from pycilium.bgp.peer import DynamicPeers, Peer, PeerOptions
     from pycilium.bgp.policy import Action, Change, Match, Predicate, Rule, RulePolicy
     from pycilium.bgp.route import Route, RouteGroup
     from pycilium.bgp.router import Router
-    from pycilium.bgp.running import Liveness
     from pycilium.bgp.services import Pool, ServiceAnnouncer, TrafficPolicy
     from pycilium.bgp.session import State
     from pycilium.bgp.speaker import Speaker
@@ -45,7 +45,7 @@ _HOME = {
     "DynamicPeers": "peer",
     "Family": "family",
     "KernelRoutes": "kernel",
-    "Liveness": "running",
+    "Liveness": "liveness",
     "Match": "policy",
     "Notification": "notification",
     "Origin": "attributes",

@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Self, TypeVar
 
 from pycilium.bgp.events import BgpEvent
+from pycilium.bgp.liveness import Liveness
 from pycilium.bgp.peer import DynamicPeers, Peer, PeerOptions
 from pycilium.bgp.route import Announced
-from pycilium.bgp.running import Liveness, RunningPeer
+from pycilium.bgp.running import RunningPeer
 from pycilium.bgp.session import State
 from pycilium.bgp.sockets import MakeSocket
 from pycilium.bgp.speaker import Speaker

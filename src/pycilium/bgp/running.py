@@ -7,11 +7,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
+from pycilium.bgp.connection import Connection
 from pycilium.bgp.errors import PeerError
 from pycilium.bgp.events import PeerChanged
 from pycilium.bgp.fsm import Ends, PeerMachine
+from pycilium.bgp.liveness import Liveness, Unwatch
 from pycilium.bgp.message import encode_refresh
 from pycilium.bgp.negotiation import Negotiated
 from pycilium.bgp.notification import Cease, Notification
@@ -30,53 +31,8 @@ from pycilium.bgp.session import (
 from pycilium.bgp.sockets import MakeSocket, ends_of, limit_hops, open_towards
 from pycilium.errors import KernelError
 
-_HIGH_WATER = 1 << 20
 _DIAL_TIME = 10.0
 _FOREVER = float("inf")
-
-Unwatch = Callable[[], None]
-
-
-class Liveness(Protocol):
-    """Something outside of BGP that knows whether a path works, such as BFD."""
-
-    def watch(self, local: str, remote: str, changed: Callable[[bool], None]) -> Unwatch:
-        """Call back with False when the path fails, from any thread, until unwatched."""
-
-
-class Connection(asyncio.Protocol):
-    """One TCP connection, between its socket and its session."""
-
-    def __init__(self, peer: RunningPeer, session: Session) -> None:
-        self.session = session
-        self.writable = True
-        self.transport: asyncio.Transport | None = None
-        self._peer = peer
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is ready."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.transport = transport
-        self._peer.attach(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Octets of the peer."""
-        self._peer.received(self, data)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The transport is gone."""
-        self._peer.lost(self, str(error) if error else "the peer closed the connection")
-
-    def pause_writing(self) -> None:
-        """The peer reads more slowly than we write."""
-        self.writable = False
-        self._peer.blocked(self)
-
-    def resume_writing(self) -> None:
-        """There is room again."""
-        self.writable = True
-        self._peer.unblocked(self)
 
 
 class RunningPeer:

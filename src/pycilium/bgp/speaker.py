@@ -13,12 +13,13 @@ from typing import Self
 from pycilium.bgp.events import Feed, PeerChanged
 from pycilium.bgp.family import Family
 from pycilium.bgp.fsm import Local, PeerMachine
+from pycilium.bgp.liveness import Liveness
 from pycilium.bgp.notification import Cease
 from pycilium.bgp.peer import DynamicPeers, Peer, PeerOptions
 from pycilium.bgp.prefix import parse_address, parse_prefix
 from pycilium.bgp.route import Announced
 from pycilium.bgp.router import Router
-from pycilium.bgp.running import Liveness, RunningPeer
+from pycilium.bgp.running import RunningPeer
 from pycilium.bgp.session import Event
 from pycilium.bgp.sockets import MakeSocket, listen, set_password
 from pycilium.bgp.why import Explanation, explain
