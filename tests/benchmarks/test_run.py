@@ -40,6 +40,7 @@ GOALS = {
         "silence until Down: process, p50": 1.1,
         "flaps: 3 sessions, process": 0,
     },
+    "bgp": {},
 }
 
 

@@ -16,7 +16,7 @@ from pycilium import SpecError
 from pycilium.policy import Peer, PolicySet, load_manifests, read_manifests
 from pycilium.policy.cases import Suite
 from pycilium.policy.parse import Text
-from pycilium.policy.reader import MAX_DEPTH
+from pycilium.reader import MAX_DEPTH
 
 HEADS = {
     "cnp": "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n"

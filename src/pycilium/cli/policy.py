@@ -13,6 +13,7 @@ import click
 
 from pycilium.cli.junit import junit
 from pycilium.cli.sources import load, texts
+from pycilium.documents import one_of
 from pycilium.errors import SpecError
 from pycilium.model.label_filter import LabelFilter
 from pycilium.model.policy import Direction, Policy
@@ -20,7 +21,6 @@ from pycilium.model.port import PROTOCOL_NAMES
 from pycilium.policy import convert as convert_policies
 from pycilium.policy import read_manifests
 from pycilium.policy.cases import Suite
-from pycilium.policy.documents import one_of
 from pycilium.policy.policy_set import parse_port_list
 
 EGRESS_INGRESS = (Direction.EGRESS, Direction.INGRESS)

@@ -12,7 +12,7 @@ from pycilium.errors import SpecError
 from pycilium.policy import PolicySet
 from pycilium.policy.cases import Suite
 from pycilium.policy.parse import SUFFIXES, Text
-from pycilium.policy.reader import MAX_BYTES
+from pycilium.reader import MAX_BYTES
 
 
 def load(sources: Iterable[str], suite: Suite | None, *, cilium_cidr: bool = False) -> PolicySet:

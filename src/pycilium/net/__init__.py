@@ -8,7 +8,8 @@ moves: what must happen inside another namespace happens on a thread of its own.
 from __future__ import annotations
 
 from pycilium.net import addresses, links, neighbours, routes, sysctl
+from pycilium.net.fib import Fib
 from pycilium.net.links import LinkInfo
 from pycilium.net.netns import NetNS
 
-__all__ = ["LinkInfo", "NetNS", "addresses", "links", "neighbours", "routes", "sysctl"]
+__all__ = ["Fib", "LinkInfo", "NetNS", "addresses", "links", "neighbours", "routes", "sysctl"]

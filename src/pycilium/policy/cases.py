@@ -18,13 +18,13 @@ from typing import Any
 
 import attrs
 
+from pycilium.documents import Node
 from pycilium.errors import SpecError
 from pycilium.model.port import PROTOCOL_NAMES, PortRange
 from pycilium.model.verdict import Verdict
-from pycilium.policy.documents import Node
 from pycilium.policy.peer import Peer
 from pycilium.policy.policy_set import PolicySet, parse_port_list
-from pycilium.policy.reader import read_documents, read_text
+from pycilium.reader import read_documents, read_text
 
 
 @attrs.frozen

@@ -12,14 +12,14 @@ from typing import Any
 
 import attrs
 
+from pycilium.documents import Node
 from pycilium.errors import SpecError
 from pycilium.model.policy import Policy
 from pycilium.policy.cluster import Cluster
-from pycilium.policy.documents import Node
 from pycilium.policy.kinds import calico, cilium, kubernetes
 from pycilium.policy.kinds.cluster import CONTEXT_KINDS, ClusterReader
 from pycilium.policy.kinds.fields import METADATA, Context, namespace_of
-from pycilium.policy.reader import read_documents, read_text
+from pycilium.reader import read_documents, read_text
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pycilium.documents import Node
 from pycilium.errors import SpecError
 from pycilium.model.labels import NAMESPACE_KEY, NAMESPACE_LABELS, SERVICE_ACCOUNT_KEY
 from pycilium.model.peer import CidrPeer, RulePeer, parse_network
 from pycilium.model.policy import Action, Direction, Policy, Rule, Tier
 from pycilium.model.port import NamedPort, PortMatch, PortRange, is_port_name
 from pycilium.model.selector import Operator, Requirement, Selector
-from pycilium.policy.documents import Node
 from pycilium.policy.kinds import fields
 from pycilium.policy.kinds.expression import parse_expression
 from pycilium.policy.kinds.fields import Context

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pycilium.documents import Node
 from pycilium.errors import SpecError
 from pycilium.model.l7 import DnsRule, HeaderMatch, HttpRule, L7Rules
 from pycilium.model.labels import NAMESPACE_KEY
@@ -21,7 +22,6 @@ from pycilium.model.peer import (
 from pycilium.model.policy import Action, Direction, Policy, Rule
 from pycilium.model.port import PROTOCOL_NAMES, PROTOCOLS, PortMatch, PortRange
 from pycilium.model.selector import Requirement, Selector
-from pycilium.policy.documents import Node
 from pycilium.policy.kinds import fields
 from pycilium.policy.kinds.fields import Context
 from pycilium.policy.kinds.names import domain_name, domain_pattern, regex

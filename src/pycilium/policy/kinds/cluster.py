@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
+from pycilium.documents import Node as Document
 from pycilium.model.labels import Labels
 from pycilium.model.selector import Operator, Requirement, Selector
 from pycilium.policy.cluster import CidrGroup, Cluster, Node, Service
-from pycilium.policy.documents import Node as Document
 from pycilium.policy.kinds import fields
 
 CONTEXT_KINDS = ("Namespace", "Service", "Endpoints", "Node", "CiliumCIDRGroup")

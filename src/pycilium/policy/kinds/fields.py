@@ -8,13 +8,13 @@ import unicodedata
 
 import attrs
 
+from pycilium.documents import Node
 from pycilium.errors import SpecError
 from pycilium.model.labels import NAMESPACE_KEY, NAMESPACE_LABELS
 from pycilium.model.peer import CidrPeer, Network, parse_network
 from pycilium.model.policy import RuleRef
 from pycilium.model.port import NamedPort, PortMatch, PortRange, expand, is_port_name
 from pycilium.model.selector import Operator, Requirement, Selector
-from pycilium.policy.documents import Node
 
 MAX_WORD, MAX_DOMAIN = 63, 253
 MAX_DIGITS = 20

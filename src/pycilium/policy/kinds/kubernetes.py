@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pycilium.documents import Node
 from pycilium.model.peer import CidrPeer, FqdnPeer, NodePeer, RulePeer
 from pycilium.model.policy import Action, Direction, Policy, Rule, Tier
 from pycilium.model.port import PROTOCOLS, NamedPort, PortMatch, PortRange, is_port_name
 from pycilium.model.selector import Selector
-from pycilium.policy.documents import Node
 from pycilium.policy.kinds import fields
 from pycilium.policy.kinds.fields import Context
 from pycilium.policy.kinds.names import domain_pattern

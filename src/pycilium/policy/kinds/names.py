@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from pycilium.policy.documents import Node
+from pycilium.documents import Node
 from pycilium.policy.kinds.re2_syntax import re2_problem
 
 MAX_REGEX = 1024

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pycilium.documents import Node
 from pycilium.errors import SpecError
-from pycilium.policy.documents import Node
 
 MAX_BYTES = 8 << 20
 MAX_VALUES = 250_000
