@@ -106,7 +106,7 @@ async def _lines() -> AsyncIterator[str]:
 
 async def main(asn: int, router_id: str, monitor: Monitor | None) -> None:
     liveness = FirstOnly(monitor, interval=0.1) if monitor is not None else None
-    async with Speaker(asn=asn, router_id=router_id, liveness=liveness) as speaker:
+    async with Speaker(asn=asn, router_id=router_id, listen=True, liveness=liveness) as speaker:
         worker = Worker(speaker)
         async for line in _lines():
             name, *arguments = json.loads(line)

@@ -68,7 +68,11 @@ async def main(folder: Path) -> None:
         fast = PeerOptions(hold_time=3, graceful_restart=0)
         anybody = DynamicPeers("10.0.0.0/16", asns=[64512], options=fast)
         async with Speaker(
-            asn=64513, router_id="10.0.0.254", dynamic=[anybody], make_socket=router.socket
+            asn=64513,
+            router_id="10.0.0.254",
+            dynamic=[anybody],
+            listen=True,
+            make_socket=router.socket,
         ) as speaker:
             kernel = KernelRoutes(fib)
             feed = speaker.events(routes=True, max_paths=2)

@@ -24,7 +24,7 @@ def test_a_path_that_fails_is_noticed_by_both_long_before_the_hold_time(net, tmp
     async def main(monitor: object) -> None:
         liveness = BfdLiveness(monitor, interval=0.05)
         async with Speaker(
-            asn=64512, router_id=OURS, liveness=liveness, make_socket=net.here.socket
+            asn=64512, router_id=OURS, liveness=liveness, listen=True, make_socket=net.here.socket
         ) as speaker:
             options = PeerOptions(connect_retry=0.3)
             peer = await speaker.peer(Peer(THEIRS, asn=64513, options=options))

@@ -46,7 +46,9 @@ def run(
     address: str = THEIRS,
 ) -> None:
     async def main() -> None:
-        async with Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket) as speaker:
+        async with Speaker(
+            asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+        ) as speaker:
             peer = Peer(address, asn=asn, options=options)
             await body(speaker, await speaker.peer(peer, timeout=10))
 
@@ -140,7 +142,9 @@ def test_md5_on_a_session_that_the_peer_opens(net, tmp_path):
 
 
 async def _fails(net: Wire, options: PeerOptions, seconds: float = 1.5) -> None:
-    async with Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket) as speaker:
+    async with Speaker(
+        asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+    ) as speaker:
         await speaker.peer(Peer(THEIRS, asn=64513, options=options), timeout=seconds)
 
 
@@ -317,7 +321,9 @@ def test_max_prefixes(net, tmp_path):
         assert peer.state is State.IDLE
 
     async def main() -> None:
-        async with Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket) as speaker:
+        async with Speaker(
+            asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+        ) as speaker:
             options = PeerOptions(max_prefixes=5, connect_retry=0.2)
             await body(speaker, speaker.add(Peer(THEIRS, asn=64513, options=options)))
 
@@ -329,7 +335,7 @@ def test_dynamic_peers(net, tmp_path):
     async def main() -> None:
         group = DynamicPeers("10.0.0.0/24", asns=[64513, 64514], options=PeerOptions(password="pw"))
         async with Speaker(
-            asn=64512, router_id=OURS, dynamic=[group], make_socket=net.here.socket
+            asn=64512, router_id=OURS, dynamic=[group], listen=True, make_socket=net.here.socket
         ) as speaker:
             speaker.announce(["10.96.0.10/32"])
             await eventually(lambda: bird.count() == 1)
@@ -357,7 +363,9 @@ def test_shutdown_text_reaches_the_peer_and_comes_from_it(net, tmp_path):
 def test_settings_that_the_kernel_refuses_are_said(net):
     async def main() -> None:
         options = attrs.evolve(FAST, local_address="10.9.9.9")
-        async with Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket) as speaker:
+        async with Speaker(
+            asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+        ) as speaker:
             peer = Peer(THEIRS, asn=64513, options=options)
             with pytest.raises(PeerError, match="Cannot assign requested address"):
                 await speaker.peer(peer, timeout=0.5)

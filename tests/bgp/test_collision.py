@@ -81,7 +81,9 @@ CASES = [("10.0.0.1", ("kept", "6/7")), ("10.0.0.9", ("6/7", "kept"))]
 def test_ours(net, router_id, fates):
     async def main() -> None:
         options = PeerOptions(connect_retry=0.2, graceful_restart=0)
-        async with Speaker(asn=64513, router_id=THEIRS, make_socket=net.there.socket) as speaker:
+        async with Speaker(
+            asn=64513, router_id=THEIRS, listen=True, make_socket=net.there.socket
+        ) as speaker:
             speaker.add(Peer(OURS, asn=64512, options=options))
             assert await asyncio.to_thread(collide, net, router_id) == fates
 

@@ -21,7 +21,9 @@ LARGE = Route("10.96.0.10/32", communities=["64512:5", "64512:1:2", "rt:64512:9"
 def run(net: Wire, options: PeerOptions, body: Callable[[Speaker, RunningPeer], Awaitable[None]],
         address: str = THEIRS) -> None:  # fmt: skip
     async def main() -> None:
-        async with Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket) as speaker:
+        async with Speaker(
+            asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+        ) as speaker:
             peer = Peer(address, asn=64513, options=options)
             await body(speaker, await speaker.peer(peer, timeout=20))
 

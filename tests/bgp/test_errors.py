@@ -229,6 +229,7 @@ def test_the_speaker_does_it_on_real_sockets(net: Wire):
             asn=64512,
             router_id=THEIRS,
             peers=[Peer(OURS, asn=64513, options=options)],
+            listen=True,
             make_socket=net.there.socket,
         ) as speaker:
             found = {case.name: await judged_by_us(net, speaker, case) for case in CASES}

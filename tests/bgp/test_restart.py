@@ -27,7 +27,7 @@ SPEAKER = """
 import sys, time
 from pycilium.bgp import BlockingSpeaker, Peer, PeerOptions
 password = sys.argv[2] or None
-with BlockingSpeaker(asn=64512, router_id="10.0.0.1") as speaker:
+with BlockingSpeaker(asn=64512, router_id="10.0.0.1", listen=True) as speaker:
     speaker.peer(Peer(sys.argv[1], asn=64513, options=PeerOptions(
         graceful_restart=30, connect_retry=0.3, password=password)))
     speaker.announce(["10.96.0.10/32", "10.96.0.11/32"])
@@ -161,7 +161,9 @@ def test_birds_restart_keeps_its_routes_with_us(net, tmp_path):
     config = bird_peer("graceful restart on;") + static
 
     async def main() -> None:
-        async with Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket) as speaker:
+        async with Speaker(
+            asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+        ) as speaker:
             options = PeerOptions(connect_retry=0.3)
             peer = await speaker.peer(Peer(THEIRS, asn=64513, options=options))
             await eventually(lambda: learned(speaker, "192.0.3.0/24"))
@@ -183,7 +185,7 @@ def test_birds_restart_keeps_its_routes_with_us(net, tmp_path):
 
 def test_leaving_gracefully_and_leaving_for_good(net, tmp_path):
     async def visit(*, graceful: bool) -> None:
-        speaker = Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket)
+        speaker = Speaker(asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket)
         await speaker.start()
         await speaker.peer(THEIRS, asn=64513, options=PeerOptions(connect_retry=0.3))
         speaker.announce(["10.96.0.10/32"])

@@ -51,8 +51,10 @@ SRC = str(Path(__file__).parents[2] / "src")
 
 
 def pair(net: Wire, **right: object) -> tuple[Speaker, Speaker]:
-    left = Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket)
-    return left, Speaker(asn=64513, router_id=THEIRS, make_socket=net.there.socket, **right)
+    left = Speaker(asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket)
+    return left, Speaker(
+        asn=64513, router_id=THEIRS, listen=True, make_socket=net.there.socket, **right
+    )
 
 
 def test_two_of_ours_that_connect_at_once_end_with_one_connection(net):
@@ -80,7 +82,7 @@ def test_a_hundred_peers(net):
         net.address_here("10.0.2.1/16")
         group = DynamicPeers("10.0.1.0/24", asns=[64513], options=FAST)
         async with Speaker(
-            asn=64512, router_id=OURS, dynamic=[group], make_socket=net.here.socket
+            asn=64512, router_id=OURS, dynamic=[group], listen=True, make_socket=net.here.socket
         ) as hub:
             hub.announce([RouteGroup(f"10.96.{n}.0/24" for n in range(200))])
             spokes = [
@@ -109,7 +111,7 @@ def test_a_dynamic_peer_that_is_gone_makes_room(net, monkeypatch):
         options = PeerOptions(graceful_restart=0)
         group = DynamicPeers("10.0.0.0/24", asns=[64513], limit=1, options=options)
         async with Speaker(
-            asn=64512, router_id=THEIRS, dynamic=[group], make_socket=net.there.socket
+            asn=64512, router_id=THEIRS, dynamic=[group], listen=True, make_socket=net.there.socket
         ) as speaker:
             for _ in range(2):
                 raw = await asyncio.to_thread(RawPeer.established, net, THEIRS, 64513, bind=OURS)
@@ -127,7 +129,7 @@ def test_a_slow_peer_costs_little_and_gets_the_last_state(net):
         options = PeerOptions(passive=True, graceful_restart=0)
         async with Speaker(
             asn=64512, router_id=THEIRS, peers=[Peer(OURS, asn=64513, options=options)],
-            make_socket=net.there.socket,
+            listen=True, make_socket=net.there.socket,
         ) as speaker:  # fmt: skip
             raw = await asyncio.to_thread(RawPeer.established, net, THEIRS, 64513, bind=OURS)
             running = speaker.peers[OURS]
@@ -181,7 +183,7 @@ def test_garbage_ends_a_session_and_nothing_else(net):
         options = PeerOptions(passive=True)
         async with Speaker(
             asn=64512, router_id=THEIRS, peers=[Peer(OURS, asn=64513, options=options)],
-            make_socket=net.there.socket,
+            listen=True, make_socket=net.there.socket,
         ) as speaker:  # fmt: skip
             for junk in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(100_000), b"\xff" * 5000):
                 one = net.here.run(lambda: socket.create_connection((THEIRS, 179), 5, (OURS, 0)))
@@ -211,7 +213,7 @@ def _everything(one: socket.socket) -> bytes:
 
 def test_a_stranger_is_not_answered(net):
     async def main() -> None:
-        async with Speaker(asn=64512, router_id=THEIRS, make_socket=net.there.socket):
+        async with Speaker(asn=64512, router_id=THEIRS, listen=True, make_socket=net.there.socket):
             one = net.here.run(lambda: socket.create_connection((THEIRS, 179), 5, (OURS, 0)))
             assert await asyncio.to_thread(_everything, one) == b""
             one.close()
@@ -321,7 +323,9 @@ def test_events(net):
 
 def test_the_blocking_side(net, tmp_path):
     with Bird(net.there, tmp_path, bird_peer()) as bird:
-        speaker = BlockingSpeaker(asn=64512, router_id=OURS, make_socket=net.here.socket)
+        speaker = BlockingSpeaker(
+            asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+        )
         with pytest.raises(ClosedError):
             speaker.announce([])
         with speaker:
@@ -351,9 +355,11 @@ def test_the_blocking_side(net, tmp_path):
 
 def test_a_port_that_is_taken_is_said(net):
     async def main() -> None:
-        async with Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket):
+        async with Speaker(asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket):
             with pytest.raises(KernelError, match=r"listen on 0.0.0.0 port 179.*listen=False"):
-                await Speaker(asn=64512, router_id=OURS, make_socket=net.here.socket).start()
+                await Speaker(
+                    asn=64512, router_id=OURS, listen=True, make_socket=net.here.socket
+                ).start()
 
     asyncio.run(main())
 

@@ -40,7 +40,7 @@ class BlockingSpeaker:
         router_id: str,
         peers: Iterable[Peer] = (),
         dynamic: Iterable[DynamicPeers] = (),
-        listen: bool | Sequence[str] = True,
+        listen: bool | Sequence[str] = False,
         port: int = 179,
         settle_time: float = 30.0,
         liveness: Liveness | None = None,

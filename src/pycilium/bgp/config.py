@@ -49,7 +49,7 @@ class Configuration:
 
     asn: int
     router_id: str
-    listen: bool | tuple[str, ...] = True
+    listen: bool | tuple[str, ...] = False
     port: int = 179
     peers: tuple[Peer, ...] = ()
     dynamic: tuple[DynamicPeers, ...] = ()
@@ -169,7 +169,7 @@ def _native(node: Node, folder: Path) -> Configuration:
     return Configuration(
         asn=number(need(speaker, own, "asn")),
         router_id=need(speaker, own, "routerId").text(),
-        listen=_listen(own["listen"]) if "listen" in own else True,
+        listen=_listen(own["listen"]) if "listen" in own else False,
         port=number(own["port"], 1, 65535) if "port" in own else 179,
         peers=tuple(_peer(one, options) for one in _items(sections, "peers")),
         dynamic=tuple(_dynamic(one, options) for one in _items(sections, "dynamic")),

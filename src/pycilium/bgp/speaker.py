@@ -39,7 +39,8 @@ class Speaker:
         await speaker.peer("10.0.0.254", asn=64513)
         speaker.announce(["10.96.0.10/32"])
 
-    listen: addresses to accept sessions on (True: all, False: connect only). settle_time: seconds
+    listen: addresses to accept sessions on (True: all; False, the default: connect only, which
+    takes no privilege; dynamic peers need one). settle_time: seconds
     after which peers are told End-of-RIB although nothing was announced yet, so that a program that
     restarts has time to say what it announces. liveness: what watches paths, such as BFD.
     make_socket: for sockets of another network namespace (NetNS.socket).
@@ -52,7 +53,7 @@ class Speaker:
         router_id: str,
         peers: Iterable[Peer] = (),
         dynamic: Iterable[DynamicPeers] = (),
-        listen: bool | Sequence[str] = True,
+        listen: bool | Sequence[str] = False,
         port: int = 179,
         settle_time: float = 30.0,
         liveness: Liveness | None = None,
@@ -65,6 +66,8 @@ class Speaker:
         self._dynamic = list(dynamic)
         self._came_by_themselves: dict[str, DynamicPeers] = {}
         self._listen = _addresses(listen)
+        if self._dynamic and not self._listen:
+            raise SpecError("listen", listen, "True or addresses: dynamic peers connect to us")
         self._port = port
         self._settle_time = settle_time
         self._liveness = liveness
