@@ -87,7 +87,7 @@ def test_apply_list_get_and_undo(shell: Shell, manifests: Path) -> None:
     assert shell.run("apply", "-f", str(manifests)) == dry
     listed = shell.run("list")
     assert listed.splitlines()[1].split() == [
-        "shop/web:http", "ClusterIP", "10.96.0.10:80/tcp", "1", "1", "-",
+        "shop/web:http", "ClusterIP", "10.96.0.10:80/tcp", "1", "1",
     ]  # fmt: skip
     again = shell.run("apply", "-f", str(manifests))
     assert again == "0 added, 0 changed, 0 removed; 0 map entries\n"
@@ -110,7 +110,7 @@ def test_apply_list_get_and_undo(shell: Shell, manifests: Path) -> None:
         }
     ]
     assert yaml.safe_load(shell.run("list", "-o", "yaml")) == found
-    assert "10.1.0.21:8080  active  1       n1    -" in shell.run("get", VIP + ":80/tcp")
+    assert "10.1.0.21:8080  active  1       n1" in shell.run("get", VIP + ":80/tcp")
     assert "did you mean shop/web?" in shell.run("get", "shop/wb", code=2)
 
     assert "~ shop/web:http 10.96.0.10:80/tcp over 1 backends" in shell.run("undo", "--dry-run")

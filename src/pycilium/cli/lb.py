@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pycilium.cli.journal import Journal
-from pycilium.cli.service_output import differences, show, structured, table, to_dict
+from pycilium.cli.output import table
+from pycilium.cli.service_output import differences, show, structured, to_dict
 from pycilium.cli.sources import texts
 from pycilium.documents import one_of
 from pycilium.errors import SpecError
@@ -132,13 +133,12 @@ def get(name: str, output: str, pin: str, bpffs: str, state: str) -> None:  # no
         click.echo(structured([to_dict(one) for one in found], output))
         return
     click.echo(show(found, output))
-    rows = [("BACKEND", "STATE", "WEIGHT", "NODE", "ZONE")]
-    rows += [
-        (str(b), b.state.value, str(b.weight), b.node or "-", b.zone or "-")
+    backends = [
+        {"backend": b, "state": b.state.value, "weight": b.weight, "node": b.node, "zone": b.zone}
         for one in found
         for b in one.backends
     ]
-    click.echo(table(rows))
+    click.echo(table(("backend", "state", "weight", "node", "zone"), backends))
 
 
 @lb.command()
@@ -156,10 +156,10 @@ def status(output: str, pin: str, bpffs: str, state: str) -> None:  # noqa: ARG0
         content = {"services": services, "backends": backends, "maps": fill, "drops": drops}
         click.echo(structured(content, output))
         return
-    rows = [("services", str(services)), ("backends", str(backends))]
+    rows: list[tuple[str, object]] = [("services", services), ("backends", backends)]
     rows += [(name, f"{used} of {size}") for name, (used, size) in seen.fill.items()]
     rows += [(name, f"{packets} packets") for name, packets in drops.items()]
-    click.echo(table(rows))
+    click.echo(table(("what", "count"), ({"what": name, "count": n} for name, n in rows)))
 
 
 @lb.command()

@@ -10,16 +10,17 @@ from typing import Any
 
 import attrs
 
+from pycilium.cli.output import table
 from pycilium.model.frontend import Backend, BackendState
 from pycilium.model.service import ServiceLB, SessionAffinity
 
-_HEAD = ("NAME", "KIND", "FRONTEND", "ACTIVE", "BACKENDS", "AFFINITY")
+_HEAD = ("name", "kind", "frontend", "active", "backends", "affinity")
 
 
 def show(services: Sequence[ServiceLB], output: str) -> str:
     """In one of the formats table, json and yaml."""
     if output == "table":
-        return table([_HEAD, *map(_row, services)])
+        return table(_HEAD, map(_row, services))
     return structured([to_dict(one) for one in services], output)
 
 
@@ -31,13 +32,6 @@ def structured(value: Any, output: str) -> str:
 
     text: str = yaml.safe_dump(value, sort_keys=False)
     return text.rstrip("\n")
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
 
 
 def to_dict(service: ServiceLB) -> dict[str, Any]:
@@ -59,13 +53,16 @@ def differences(
     return found + [("-", one) for frontend, one in old.items() if frontend not in new]
 
 
-def _row(service: ServiceLB) -> tuple[str, ...]:
-    active = sum(one.state is BackendState.ACTIVE for one in service.backends)
-    affinity = "-"
-    if service.session_affinity is not SessionAffinity.NONE:
-        affinity = f"{service.session_affinity.value} {service.affinity_timeout} s"
-    counts = str(active), str(len(service.backends))
-    return (service.name or "-", service.kind.value, str(service.frontend), *counts, affinity)
+def _row(service: ServiceLB) -> dict[str, Any]:
+    kept = service.session_affinity is not SessionAffinity.NONE
+    return {
+        "name": service.name,
+        "kind": service.kind.value,
+        "frontend": service.frontend,
+        "active": sum(one.state is BackendState.ACTIVE for one in service.backends),
+        "backends": len(service.backends),
+        "affinity": f"{service.affinity_timeout} s" if kept else None,
+    }
 
 
 def _differing(value: ServiceLB | Backend, known: set[str]) -> Mapping[str, Any]:
