@@ -54,14 +54,14 @@ class Services:
 
     def refused(self, desired: ServiceLB | Iterable[ServiceLB]) -> tuple[Refusal, ...]:
         """Why apply() would not take some of these services; empty where it takes all."""
-        return tuple(filter(None, map(refusal, _listed(desired))))
+        return tuple(filter(None, map(refusal, _typed(desired))))
 
     def plan(self, desired: ServiceLB | Iterable[ServiceLB], *, go_on: bool = False) -> Delta:
         """What apply() would change, with the exact map entries; touches nothing."""
-        wanted = _checked(desired, go_on=go_on)
+        wanted = _supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
-            changes = self._table.plan(wanted)
+            changes = self._table.plan(wanted, _require_support)
             return self._delta(changes, self._writer.steps(changes))
 
     def apply(self, desired: ServiceLB | Iterable[ServiceLB], *, go_on: bool = False) -> Delta:
@@ -70,10 +70,10 @@ class Services:
         go_on: leave out what the programs cannot do, which refused() tells.
         Raises SpecError and MapFullError before anything has changed.
         """
-        wanted = _checked(desired, go_on=go_on)
+        wanted = _supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
-            changes, accept = self._table.prepare(wanted)
+            changes, accept = self._table.prepare(wanted, _require_support)
             steps = self._writer.steps(changes)
             self.pending = wanted
             try:
@@ -146,18 +146,22 @@ def _listed(desired: Any) -> tuple[ServiceLB, ...]:
     several = [desired] if isinstance(desired, ServiceLB) else desired
     if not isinstance(several, (list, tuple)):
         raise SpecError("services", desired, "a ServiceLB or a list of them")
-    for one in several:
-        if not isinstance(one, ServiceLB):
-            raise SpecError("services", one, "a ServiceLB")
     return tuple(several)
 
 
-def _checked(desired: Any, *, go_on: bool) -> tuple[ServiceLB, ...]:
+def _typed(desired: Any) -> tuple[ServiceLB, ...]:
     listed = _listed(desired)
-    if go_on:
-        return tuple(one for one in listed if refusal(one) is None)
     for one in listed:
-        error = refusal(one)
-        if error is not None:
-            raise error
+        if not isinstance(one, ServiceLB):
+            raise SpecError("services", one, "a ServiceLB")
     return listed
+
+
+def _supported(desired: Any) -> tuple[ServiceLB, ...]:
+    return tuple(one for one in _typed(desired) if refusal(one) is None)
+
+
+def _require_support(service: ServiceLB) -> None:
+    error = refusal(service)
+    if error is not None:
+        raise error

@@ -26,6 +26,8 @@ from pycilium.model.service import (
     SourceRangesMode,
 )
 
+Check = Callable[[ServiceLB], None]
+
 
 @attrs.frozen
 class _Placed:
@@ -104,17 +106,25 @@ class ServiceTable:
         """What the kernel holds for a frontend. Raises KeyError."""
         return self._state.placed[frontend].row
 
-    def plan(self, desired: Iterable[ServiceLB]) -> Changes:
+    def plan(self, desired: Iterable[ServiceLB], check: Check | None = None) -> Changes:
         """The changes that lead to exactly these services; nothing is changed.
 
+        check: called with each service that is not in force as it is; it may raise.
         Raises SpecError for a frontend that two services claim, MapFullError.
         """
-        return self.prepare(desired)[0]
+        return self.prepare(desired, check)[0]
 
-    def prepare(self, desired: Iterable[ServiceLB]) -> tuple[Changes, Callable[[], None]]:
+    def prepare(
+        self, desired: Iterable[ServiceLB], check: Check | None = None
+    ) -> tuple[Changes, Callable[[], None]]:
         """What plan() returns, and the call that puts it in force here."""
         order = tuple(desired)
         old, new = differing(self._order, order)
+        for service in new:
+            if not isinstance(service, ServiceLB):
+                raise SpecError("services", service, "a ServiceLB")
+            if check is not None:
+                check(service)
         used = Use("pcl_services", self._sizes.services, len(self._order))
         planner = _Planner(self._state.draft(), self._place, used)
         changes = planner.run(_by_frontend(old), _by_frontend(new))
@@ -135,8 +145,6 @@ class ServiceTable:
 def _by_frontend(desired: Iterable[ServiceLB]) -> dict[Frontend, ServiceLB]:
     found: dict[Frontend, ServiceLB] = {}
     for service in desired:
-        if not isinstance(service, ServiceLB):
-            raise SpecError("services", service, "a ServiceLB")
         if service.frontend in found:
             raise _claimed_twice(service, found[service.frontend])
         found[service.frontend] = service
