@@ -11,6 +11,8 @@ import attrs
 
 from pycilium.errors import SpecError
 
+_MAX_DIGITS = 20
+
 
 @attrs.frozen
 class Node:
@@ -87,6 +89,17 @@ class Node:
         if not isinstance(self.value, bool):
             raise self.error("true or false")
         return self.value
+
+    def number(self, low: int, high: int, more: str = "", *, or_text: bool = False) -> int:
+        """A whole number; or_text: also in quotes."""
+        value = self.value
+        digits = isinstance(value, str) and value.isascii() and value.isdigit()
+        if digits and or_text:
+            value = int(value[:_MAX_DIGITS])
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            quotes = ", without quotes" if digits and not or_text else ""
+            raise self.error(f"a number from {low} to {high}{quotes} {more}".rstrip())
+        return value
 
     def plain(self) -> Any:
         """The value without positions."""

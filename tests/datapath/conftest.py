@@ -21,6 +21,7 @@ SMALL = {
     "pcl_services": 16,
     "pcl_slots": 64,
     "pcl_backends": 32,
+    "pcl_source_ranges": 16,
     "pcl_ct4": 1024,
     "pcl_ct6": 1024,
     "pcl_events": 65536,
@@ -58,6 +59,7 @@ def state(datapath: Datapath) -> State:
         "pcl_services",
         "pcl_slots",
         "pcl_backends",
+        "pcl_source_ranges",
     )
     outer = maps["pcl_policies"]
     set_ids = dict(outer.pairs())

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
 import socket
+import subprocess
+import sys
 from collections import Counter
 from contextlib import ExitStack
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pycilium import Datapath, MapFullError, ServiceLB, SpecError
+from pycilium import Backend, Datapath, MapFullError, ServiceLB, SpecError
 from pycilium.net import NetNS
 
-from .conftest import state
+from .conftest import SMALL, state
 from .traffic import listening, open_connection, reaches
 
 pytestmark = pytest.mark.root
@@ -104,3 +110,108 @@ def test_bad_services(dp: Datapath, bad: Any) -> None:
 def test_one_frontend_for_two_services(dp: Datapath) -> None:
     with pytest.raises(SpecError, match="frontend"):
         dp.services.apply([ServiceLB(VIP, backends=[]), ServiceLB(VIP, backends=[])])
+
+
+def refused(**more: Any) -> ServiceLB:
+    fields: dict[str, Any] = {"backends": ["10.1.0.20:80"], "name": "web", **more}
+    return ServiceLB(fields.pop("frontend", VIP), **fields)
+
+
+@pytest.mark.parametrize(
+    ("service", "field"),
+    [
+        (refused(kind="NodePort"), "kind"),
+        (refused(kind="LoadBalancer"), "kind"),
+        (refused(kind="ExternalIP"), "kind"),
+        (refused(kind="HostPort"), "kind"),
+        (refused(algorithm="maglev"), "algorithm"),
+        (refused(frontend="10.96.0.10:79/sctp"), "backend"),
+    ],
+)
+def test_what_the_programs_cannot_do_is_refused(
+    dp: Datapath, service: ServiceLB, field: str
+) -> None:
+    fine = ServiceLB("10.96.0.11:80", backends=["10.1.0.20:80"])
+    before = state(dp)
+    with pytest.raises(SpecError, match=f"service web: {field}"):
+        dp.services.apply([fine, service])
+    assert state(dp) == before
+    assert [error.field for error in dp.services.refused([fine, service])] == [
+        f"service web: {field}"
+    ]
+    assert dp.services.apply([fine, service], go_on=True).added == 1
+    assert list(dp.services) == [fine]
+
+
+def test_what_does_not_fit_names_map_need_and_size(dp: Datapath) -> None:
+    """Each of the four maps; nothing is written."""
+    many = [f"10.1.1.{n}:80" for n in range(33)]
+    ranges = [f"10.{n}.0.0/16" for n in range(20)]
+    heavy = [Backend(ip_address("10.1.0.20"), 80, weight=60), Backend.parse("10.1.0.21:81")]
+    heavy.append(Backend(ip_address("10.1.0.22"), 80, weight=7))
+    before = state(dp)
+    for service, name, needed, size in (
+        (ServiceLB(VIP, backends=many), "pcl_backends", 33, 32),
+        (ServiceLB(VIP, backends=heavy), "pcl_slots", 68, 64),
+        (ServiceLB(VIP, backends=[], source_ranges=ranges), "pcl_source_ranges", 20, 16),
+    ):
+        with pytest.raises(MapFullError) as caught:
+            dp.services.apply(service)
+        assert (caught.value.map_name, caught.value.needed, caught.value.size) == (
+            name, needed, size,
+        )  # fmt: skip
+        assert state(dp) == before
+
+
+def test_adopted_services_are_not_written_again(node: NetNS, bpffs: Path) -> None:
+    several = [
+        Backend(ip_address("10.1.0.20"), 80, weight=3),
+        Backend(ip_address("10.1.0.21"), 80, state="terminating"),
+    ]
+    services = [
+        ServiceLB(VIP, backends=several, session_affinity="ClientIP", affinity_timeout=7),
+        ServiceLB("[fd00:96::1]:80", backends=["[fd00::20]:80"], source_ranges=["fd00::/64"]),
+        ServiceLB("10.96.0.11:80", backends=[], source_ranges=["10.0.0.0/8"],
+                  source_ranges_mode="deny"),
+    ]  # fmt: skip
+    with node.run(lambda: Datapath.open(pin="services", bpffs=bpffs, sizes=SMALL)) as dp:
+        dp.services.apply([ServiceLB("10.96.0.12:80", backends=["10.1.0.30:80"])])
+        dp.services.apply(services)
+        before = state(dp)
+    dp = node.run(lambda: Datapath.adopt("services", bpffs=bpffs))
+    try:
+        assert list(dp.services) == services
+        assert state(dp) == before
+        dp.services.apply([*services, ServiceLB("10.96.0.12:80", backends=["10.1.0.30:80"])])
+        rows = [row for _, row in dp.object.maps["pcl_backends"].pairs() if row.state]
+        assert len({row.id for row in rows}) == len(rows) == 4
+        assert max(row.id for row in rows) == 5  # the first one's number is not used again
+    finally:
+        dp.destroy()
+
+
+def test_a_change_is_a_few_system_calls(node: NetNS, tmp_path: Path) -> None:
+    """Counted by strace, beside a thousand other services."""
+    here, trace = Path(__file__).parent, tmp_path / "trace"
+    command = ["strace", "-f", "-qq", "-e", "trace=bpf,write", "-o", str(trace), sys.executable]
+    env = {**os.environ, "PYTHONPATH": str(here.parents[1] / "src")}
+    child = node.popen([*command, str(here / "service_changes.py")], env=env,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
+    assert child.wait(60) == 0
+    calls: dict[str, int] = {}
+    name = ""
+    for line in trace.read_text().splitlines():
+        begun = re.search(r'write\(1, "begin ([a-z ]+)', line)
+        name = begun[1] if begun else "" if 'write(1, "end' in line else name
+        if name:
+            calls[name] = calls.get(name, 0) + ("bpf(" in line)
+    assert calls == {
+        "added": 3,
+        "one more backend": 3,
+        "a backend less": 3,
+        "another backend": 4,
+        "a backend ends": 3,
+        "affinity": 1,
+        "nothing": 0,
+        "removed": 2,
+    }

@@ -15,8 +15,8 @@ import pytest
 from pycilium import SpecError
 from pycilium.policy import Peer, PolicySet, load_manifests, read_manifests
 from pycilium.policy.cases import Suite
-from pycilium.policy.parse import Text
 from pycilium.reader import MAX_DEPTH
+from pycilium.sources import Text
 
 HEADS = {
     "cnp": "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n"
@@ -436,7 +436,8 @@ BOMBS = {
 CHILD = """
 import json, resource, sys, time
 from pycilium import SpecError
-from pycilium.policy.parse import Text, read_manifests
+from pycilium.sources import Text
+from pycilium.policy.parse import read_manifests
 texts = json.load(sys.stdin)
 read_manifests(Text("kind: NetworkPolicy\\nspec: {}\\n", "warm.yaml"))
 def cost(text):

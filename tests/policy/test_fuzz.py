@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from policy.manifests import CONTEXT, EVERY
 from pycilium import SpecError
 from pycilium.policy import Peer, PolicySet, convert, load_manifests, read_manifests
-from pycilium.policy.parse import Text
+from pycilium.sources import Text
 
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 80, 65535, 65536, 2**31, 2**64, 10**30, 1.5, float("nan"), "", " ",

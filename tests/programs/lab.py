@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import attrs
@@ -79,6 +79,7 @@ class Lab:
         self.db = db
         self.reasons: Any = spec.enums["pcl_reason"]
         self.flags: Any = spec.enums["pcl_ct_flags"]
+        self.states: Any = spec.enums["pcl_backend_state"]
 
     @property
     def maps(self) -> Any:
@@ -137,17 +138,54 @@ class Lab:
                 "count": 1,
             }
         self.maps["pcl_slots"][number] = number
-        self.maps["pcl_backends"][number] = {
-            "addr": packed(backend),
-            "port_be": big_endian(target),
-            "protocol": 6,
-            "family": ip_address(backend).version,
-            "id": number,
+        self.set_backend(number, backend, target, service=number)
+
+    def set_backend(
+        self,
+        index: int,
+        address: str,
+        port: int,
+        *,
+        service: int,
+        state: str = "ACTIVE",
+        number: int = 0,
+    ) -> None:
+        """A row of pcl_backends; number: its id, the index where none is given."""
+        self.maps["pcl_backends"][index] = {
+            "addr": packed(address),
+            "port_be": big_endian(port),
+            "state": int(self.states[f"PCL_BACKEND_{state}"]),
+            "family": ip_address(address).version,
+            "id": number or index,
+            "service": service,
+            "index": index,
         }
+
+    def set_service(
+        self, vip: str, port: int, number: int, run: list[int], *, protocol: int = 6, **more: int
+    ) -> None:
+        """A frontend over the backends at these indexes; its run begins at slot `number`."""
+        self.maps["pcl_slots"].update([(number + i, index) for i, index in enumerate(run)])
+        row = {"id": number, "first": number, "count": len(run), **more}
+        self.maps["pcl_services"][self.service_key(vip, port, protocol)] = row
+
+    def add_source(self, number: int, prefix: str) -> None:
+        """A prefix in a set of source ranges."""
+        network = ip_network(prefix)
+        key = {
+            "prefixlen": 32 + network.prefixlen,
+            "set": number,
+            "addr": packed(str(network.network_address)),
+        }
+        self.maps["pcl_source_ranges"][key] = network.version
 
     def send(self, packet: Packet | bytes, *, device: int | None = None) -> Outcome:
         """What from_endpoint does with a packet that the endpoint on `device` sends."""
         return self._run("from_endpoint", packet, device or self.web)
+
+    def send_from_db(self, packet: Packet | bytes) -> Outcome:
+        """The same for the second endpoint."""
+        return self.send(packet, device=self.db)
 
     def receive(
         self, packet: Packet | bytes, *, device: int | None = None, came_from: int = 0

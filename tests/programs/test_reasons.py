@@ -22,6 +22,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrRouting,
 )
 from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from programs.lab import (
@@ -33,11 +34,13 @@ from programs.lab import (
     EMPTY_VIP,
     GATEWAY_MAC,
     SHOT,
+    VIP,
     WEB,
     WEB6,
     WEB_MAC,
     Entry,
     Lab,
+    db_frame,
     web_frame,
 )
 from pycilium.libbpf import ObjectSpec
@@ -45,6 +48,8 @@ from pycilium.policy.resolve import REDIRECT
 
 pytestmark = pytest.mark.root
 SYN = TCP(sport=1000, dport=80, flags="S")
+# The connection is allowed, this packet was not.
+STAYS = {"PCL_DROP_TTL", "PCL_DROP_SERVICE_PROTOCOL", "PCL_DROP_BACKEND_GONE"}
 
 
 def nothing(lab: Lab) -> None:
@@ -100,6 +105,24 @@ def allow_nothing(lab: Lab) -> None:
     lab.set_policy(1, ())
 
 
+def admit_nobody(lab: Lab) -> None:
+    lab.set_service(VIP, 80, 1, [1], sources=7)
+
+
+def admit_nobody_by_name(lab: Lab) -> None:
+    lab.add_source(7, f"{WEB}/32")
+    lab.set_service(VIP, 80, 1, [1], sources=7, flags=1)
+
+
+def sctp_to_another_port(lab: Lab) -> None:
+    lab.set_service(VIP, 80, 1, [1], protocol=132)
+
+
+def backend_leaves(lab: Lab) -> None:
+    lab.send(ip4(dst=VIP) / SYN)
+    lab.set_backend(1, DB, 8080, service=1, state="GONE")
+
+
 def full_route(hops: int) -> Packet:
     """More extension headers than the datapath reads."""
     packet = ip6()
@@ -148,6 +171,13 @@ CASES = [
     Case("two fragment headers", "PCL_DROP_IPV6_EXTENSION",
          ip6() / IPv6ExtHdrFragment(m=1) / IPv6ExtHdrFragment(m=1) / SYN),
     Case("service without backends", "PCL_DROP_NO_BACKEND", ip4(dst=EMPTY_VIP) / SYN),
+    Case("source range allows others", "PCL_DROP_SOURCE_RANGE", ip4(dst=VIP) / SYN, admit_nobody),
+    Case("source range denies", "PCL_DROP_SOURCE_RANGE", ip4(dst=VIP) / SYN, admit_nobody_by_name),
+    Case("sctp service to another port", "PCL_DROP_SERVICE_PROTOCOL",
+         ip4(dst=VIP) / SCTP(sport=1000, dport=80), sctp_to_another_port),
+    Case("from a backend that has left", "PCL_DROP_BACKEND_GONE",
+         db_frame() / IP(src=DB, dst=WEB) / TCP(sport=8080, dport=1000, flags="SA"),
+         backend_leaves, "send_from_db"),
     Case("later fragment alone", "PCL_DROP_FRAGMENT", ip4(frag=8, proto=17) / Raw(b"x" * 8)),
     Case("later fragment alone, ipv6", "PCL_DROP_FRAGMENT",
          ip6() / IPv6ExtHdrFragment(offset=8, nh=17) / Raw(b"x" * 8)),
@@ -199,7 +229,7 @@ def test_reason(lab: Lab, case: Case) -> None:
     outcome = getattr(lab, case.program)(case.packet)
     assert outcome.reason == lab.reasons[case.reason]
     assert outcome.action == SHOT
-    if case.reason != "PCL_DROP_TTL":  # the connection is allowed, this packet was not
+    if case.reason not in STAYS:
         assert len(lab.maps["pcl_ct4"]) == len(lab.maps["pcl_ct6"]) == 0
 
 

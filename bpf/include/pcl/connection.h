@@ -63,6 +63,29 @@ static __always_inline struct pcl_scratch *pcl_scratch(void)
 	return bpf_map_lookup_elem(&pcl_scratches, &zero);
 }
 
+static __always_inline __u32 pcl_entry_backend_state(const struct pcl_ct_entry *entry)
+{
+	__u32 index = entry->backend_index;
+	const struct pcl_backend *backend = bpf_map_lookup_elem(&pcl_backends, &index);
+
+	return backend && backend->id == entry->backend_id ? backend->state : PCL_BACKEND_GONE;
+}
+
+/*
+ * A connection stays with its backend while that is in service. The client of one that has left
+ * is sent to another: a datagram is served there, a segment is refused by a reset.
+ */
+static __always_inline int pcl_match_backend(const struct pcl_ct_entry *entry,
+					     const struct pcl_packet *packet, bool from_opener)
+{
+	__u32 state = pcl_entry_backend_state(entry);
+	bool syn = pcl_is_syn(packet);
+
+	if (pcl_backend_keeps(state))
+		return syn && from_opener && state != PCL_BACKEND_ACTIVE ? PCL_UNKNOWN : PCL_OK;
+	return from_opener || syn ? PCL_UNKNOWN : PCL_DROP(PCL_DROP_BACKEND_GONE);
+}
+
 /* The entry, whether it still holds for this packet, and who sent it. */
 struct pcl_match {
 	struct pcl_ct_entry *entry;
@@ -83,6 +106,12 @@ static __always_inline int pcl_match(struct __sk_buff *skb, const struct pcl_pac
 	flags = entry->flags;
 	if (pcl_ct_expired(entry, packet->tuple.protocol))
 		return PCL_UNKNOWN;
+	if (pcl_config.services && flags & PCL_CT_TRANSLATED) {
+		int result = pcl_match_backend(entry, packet, match->from_opener);
+
+		if (result)
+			return result;
+	}
 	if (!pcl_side_sent(&entry->sides[!match->from_opener], skb, hook))
 		return PCL_UNKNOWN;
 	if (hook == PCL_HOOK_TX && entry->sides[match->from_opener].ifindex != skb->ifindex)
@@ -310,6 +339,8 @@ static __always_inline int pcl_open_service(struct pcl_packet *packet, const int
 		return result;
 	if (!backend)
 		return PCL_OK;
+	entry->backend_index = backend->index;
+	entry->backend_id = backend->id;
 	entry->flags = PCL_CT_TRANSLATED;
 	entry->frontend = packet->tuple.dst;
 	entry->frontend_port_be = packet->tuple.dport_be;
@@ -428,6 +459,8 @@ static __always_inline int pcl_connection(struct __sk_buff *skb, struct pcl_pack
 		pcl_ct_touch(match.entry, packet->tcp_flags, match.from_opener);
 		return pcl_follow(skb, packet, match.entry, match.from_opener, hook, family);
 	}
+	if (result < 0)
+		return result;
 	if (result == PCL_STALE) {
 		result = PCL_SLOW_CALL(pcl_decide_anew, hook, family, skb, packet);
 		if (result != PCL_UNKNOWN)

@@ -79,6 +79,9 @@ static __always_inline int pcl_quote_match(struct __sk_buff *skb, struct pcl_quo
 	if (hook == PCL_HOOK_RX ? reporter->ifindex != skb->ifindex
 				: receiver->ifindex != skb->ifindex)
 		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
+	if (pcl_config.services && match->entry->flags & PCL_CT_TRANSLATED &&
+	    !pcl_backend_keeps(pcl_entry_backend_state(match->entry)))
+		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
 	if (!pcl_side_is_current(reporter) || !pcl_side_is_current(receiver))
 		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
 	return PCL_OK;

@@ -81,6 +81,23 @@ struct {
 	__uint(max_entries, 65536);
 } pcl_backends SEC(".maps");
 
+/* Client and service -> backend; a client that is forgotten is a new one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct pcl_affinity_key);
+	__type(value, struct pcl_affinity_value);
+	__uint(max_entries, 65536);
+} pcl_affinity SEC(".maps");
+
+/* Set and prefix -> its family, 4 or 6. Written by user space; a set in use is never changed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct pcl_source_key);
+	__type(value, __u32);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} pcl_source_ranges SEC(".maps");
+
 /* Connections: canonical tuple -> verdict, epochs, both sides, rewrite. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -72,6 +72,9 @@ static __always_inline int pcl_rewrite_l4(struct __sk_buff *skb, const struct pc
 	__be32 ports_to = to->sport_be | (__u32)to->dport_be << 16;
 	long error;
 
+	/* SCTP's checksum covers all of its packet, but no address. */
+	if (packet->tuple.protocol == IPPROTO_SCTP)
+		return ports_from == ports_to ? PCL_OK : PCL_DROP(PCL_DROP_SERVICE_PROTOCOL);
 	error = bpf_l4_csum_replace(skb, check, 0, pcl_address_change(packet, to, family),
 				    flags | BPF_F_PSEUDO_HDR);
 	if (!error && ports_from != ports_to) {

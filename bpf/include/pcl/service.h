@@ -3,6 +3,7 @@
 #ifndef PCL_SERVICE_H
 #define PCL_SERVICE_H
 
+#include "pcl/config.h"
 #include "pcl/maps.h"
 #include "pcl/packet.h"
 #include "pcl/trace.h"
@@ -19,6 +20,110 @@ static __always_inline __u32 pcl_mix(__u32 hash)
 	return hash ^ hash >> 16;
 }
 
+static __always_inline bool pcl_backend_keeps(__u32 state)
+{
+	return state >= PCL_BACKEND_ACTIVE && state <= PCL_BACKEND_QUARANTINED;
+}
+
+/* The backend at an index, if it is this service's and may get a new connection. */
+static __always_inline struct pcl_backend *
+pcl_service_backend(const struct pcl_service_value *service, __u32 index)
+{
+	struct pcl_backend *backend = bpf_map_lookup_elem(&pcl_backends, &index);
+
+	if (!backend || backend->service != service->id || backend->state != PCL_BACKEND_ACTIVE)
+		return NULL;
+	return backend;
+}
+
+/*
+ * PCL_OK with *backend set, or a drop. The same hash finds the same backend as long as the
+ * service's run of slots is the same.
+ */
+static __always_inline int pcl_service_pick(const struct pcl_service_value *service, __u32 hash,
+					    const int family, struct pcl_backend **backend)
+{
+	__u32 slot = service->first + (((__u64)hash * service->count) >> 32);
+	const __u32 *index;
+
+	if (!service->count)
+		return PCL_DROP(PCL_DROP_NO_BACKEND);
+	index = bpf_map_lookup_elem(&pcl_slots, &slot);
+	if (!index)
+		return PCL_DROP(PCL_DROP_NO_BACKEND);
+	*backend = pcl_service_backend(service, *index);
+	if (!*backend || (*backend)->family != family)
+		return PCL_DROP(PCL_DROP_NO_BACKEND);
+	return PCL_OK;
+}
+
+/* The backend that this client had last, if that was not too long ago and it is still active. */
+static __always_inline struct pcl_backend *
+pcl_affinity_find(const struct pcl_service_value *service, const union pcl_addr *client)
+{
+	struct pcl_affinity_key key = {.client = *client, .service = service->id};
+	const struct pcl_affinity_value *had = bpf_map_lookup_elem(&pcl_affinity, &key);
+	struct pcl_backend *backend;
+
+	if (!had || (__u32)bpf_jiffies64() - had->last_used >= service->affinity)
+		return NULL;
+	backend = pcl_service_backend(service, had->index);
+	return backend && backend->id == had->id ? backend : NULL;
+}
+
+/* A map that cannot take it costs affinity, not the connection. */
+static __always_inline void pcl_affinity_keep(const struct pcl_service_value *service,
+					      const union pcl_addr *client,
+					      const struct pcl_backend *backend)
+{
+	struct pcl_affinity_key key = {.client = *client, .service = service->id};
+	struct pcl_affinity_value value = {
+	    .index = backend->index,
+	    .id = backend->id,
+	    .last_used = bpf_jiffies64(),
+	};
+
+	if (!pcl_config.trace)
+		bpf_map_update_elem(&pcl_affinity, &key, &value, BPF_ANY);
+}
+
+/* Whether a client may use the service. */
+static __always_inline bool pcl_service_admits(const struct pcl_service_value *service,
+					       const union pcl_addr *client, const int family)
+{
+	struct pcl_source_key key = {
+	    .prefixlen = PCL_SOURCES_STATIC_BITS + (family == 4 ? 32 : 128),
+	    .set = service->sources,
+	    .addr = *client,
+	};
+	bool named;
+
+	if (!service->sources)
+		return true;
+	named = bpf_map_lookup_elem(&pcl_source_ranges, &key);
+	return named != !!(service->flags & PCL_SERVICE_SOURCES_DENY);
+}
+
+/* PCL_OK with *backend set, by affinity (*kept) or by hash, or a drop. */
+static __always_inline int pcl_service_choose(const struct pcl_service_value *service,
+					      const union pcl_addr *client, __u32 hash,
+					      const int family, struct pcl_backend **backend,
+					      bool *kept)
+{
+	int result = PCL_OK;
+
+	*kept = false;
+	if (!service->affinity)
+		return pcl_service_pick(service, hash, family, backend);
+	*backend = pcl_affinity_find(service, client);
+	*kept = *backend;
+	if (!*backend)
+		result = pcl_service_pick(service, hash, family, backend);
+	if (!result && *backend)
+		pcl_affinity_keep(service, client, *backend);
+	return result;
+}
+
 /* By the client's tuple: the same connection finds the same backend again. */
 static __always_inline __u32 pcl_service_hash(const struct pcl_packet *packet, __u32 service)
 {
@@ -26,6 +131,11 @@ static __always_inline __u32 pcl_service_hash(const struct pcl_packet *packet, _
 		     packet->tuple.src.words[2] ^ packet->tuple.src.words[3];
 
 	return pcl_mix(pcl_mix(hash) ^ ((__u32)packet->tuple.sport_be << 16 | service));
+}
+
+static __always_inline bool pcl_service_protocol(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
 /* PCL_OK with *backend set, PCL_UNKNOWN where the destination is no service, or a drop. */
@@ -39,10 +149,10 @@ static __always_inline int pcl_service_select(struct pcl_packet *packet, const i
 	    .family = family,
 	};
 	const struct pcl_service_value *service;
-	const __u32 *index;
-	__u32 slot;
+	bool kept;
+	int result;
 
-	if (packet->tuple.protocol != IPPROTO_TCP && packet->tuple.protocol != IPPROTO_UDP)
+	if (!pcl_service_protocol(packet->tuple.protocol))
 		return PCL_UNKNOWN;
 	service = bpf_map_lookup_elem(&pcl_services, &key);
 	pcl_trace_step(PCL_STEP_SERVICE, !!service, service ? service->id : 0,
@@ -50,18 +160,14 @@ static __always_inline int pcl_service_select(struct pcl_packet *packet, const i
 	if (!service)
 		return PCL_UNKNOWN;
 	packet->service = service->id;
-	if (!service->count)
-		return PCL_DROP(PCL_DROP_NO_BACKEND);
-	slot = service->first +
-	       (((__u64)pcl_service_hash(packet, service->id) * service->count) >> 32);
-	index = bpf_map_lookup_elem(&pcl_slots, &slot);
-	if (!index)
-		return PCL_DROP(PCL_DROP_NO_BACKEND);
-	slot = *index;
-	*backend = bpf_map_lookup_elem(&pcl_backends, &slot);
-	if (!*backend || (*backend)->family != family)
-		return PCL_DROP(PCL_DROP_NO_BACKEND);
-	pcl_trace_at(PCL_STEP_BACKEND, (*backend)->id, bpf_ntohs((*backend)->port_be), 0, 0,
+	if (!pcl_service_admits(service, &packet->tuple.src, family))
+		return PCL_DROP(PCL_DROP_SOURCE_RANGE);
+	result = pcl_service_choose(service, &packet->tuple.src,
+				    pcl_service_hash(packet, service->id), family, backend, &kept);
+	/* verifier: it cannot know that a choice has a backend. */
+	if (result || !*backend)
+		return result;
+	pcl_trace_at(PCL_STEP_BACKEND, (*backend)->id, bpf_ntohs((*backend)->port_be), kept, 0,
 		     &(*backend)->addr);
 	return PCL_OK;
 }

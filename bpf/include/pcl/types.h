@@ -21,10 +21,12 @@ enum pcl_reason {
 	PCL_DROP_L4_PROTOCOL = 142,
 	PCL_DROP_CT_CREATE = 155, /* the conntrack entry could not be written */
 	PCL_DROP_IPV6_EXTENSION = 156,
-	PCL_DROP_NO_BACKEND = 158,
-	PCL_DROP_FRAGMENT = 175,    /* its first fragment was not seen */
-	PCL_DROP_ICMPV6 = 176,	    /* ICMPv6 type that an endpoint may not send */
-	PCL_DROP_POLICY_DENY = 181, /* a deny rule */
+	PCL_DROP_NO_BACKEND = 158,	 /* the service has none that may be used */
+	PCL_DROP_SERVICE_PROTOCOL = 159, /* SCTP whose port would have to change */
+	PCL_DROP_FRAGMENT = 175,	 /* its first fragment was not seen */
+	PCL_DROP_ICMPV6 = 176,		 /* ICMPv6 type that an endpoint may not send */
+	PCL_DROP_SOURCE_RANGE = 177,	 /* the service's source ranges keep the client out */
+	PCL_DROP_POLICY_DENY = 181,	 /* a deny rule */
 	PCL_DROP_VLAN = 182,
 	PCL_DROP_TTL = 196,
 	PCL_DROP_ENDPOINT_UNKNOWN = 203, /* the interface has no endpoint yet */
@@ -38,6 +40,7 @@ enum pcl_reason {
 	PCL_DROP_WRONG_DEVICE = 215,	 /* a connection's packet on a foreign interface */
 	PCL_DROP_NEIGHBOUR_NOISE = 216,	 /* ARP or NDP that needs no answer */
 	PCL_DROP_PROXY_NOT_READY = 217,	 /* a proxy must decide, and none is there */
+	PCL_DROP_BACKEND_GONE = 218,	 /* from a backend that has left the service */
 	PCL_REASON_MAX = 256,
 };
 
@@ -76,6 +79,7 @@ enum pcl_limits {
 	PCL_POLICY_PROTOCOL_BITS = 48, /* and protocol */
 	PCL_POLICY_FULL_BITS = 64,     /* and port */
 	PCL_IPCACHE_STATIC_BITS = 32,  /* family and padding */
+	PCL_SOURCES_STATIC_BITS = 32,  /* number of the set */
 	PCL_IDENTITY_HOST = 1,
 	PCL_IDENTITY_WORLD = 2,
 };
@@ -140,20 +144,57 @@ struct pcl_service_key {
 	__u32 pad;
 };
 
-/* Backends of a service are pcl_slots[first] to pcl_slots[first + count - 1]. */
+enum pcl_service_flags {
+	PCL_SERVICE_SOURCES_DENY = 1 << 0, /* its source ranges are who may not; else who may */
+};
+
+/* Its active backends are pcl_slots[first] to pcl_slots[first + count - 1]. */
 struct pcl_service_value {
 	__u32 id;
 	__u32 first;
 	__u32 count;
-	__u32 flags;
+	__u32 flags;	/* enum pcl_service_flags */
+	__u32 affinity; /* jiffies that a client keeps to a backend; 0: none */
+	__u32 sources;	/* its set in pcl_source_ranges; 0: none */
 };
 
+enum pcl_backend_state {
+	PCL_BACKEND_GONE = 0,
+	PCL_BACKEND_ACTIVE = 1,
+	PCL_BACKEND_TERMINATING = 2, /* keeps its connections and gets no new ones */
+	PCL_BACKEND_QUARANTINED = 3, /* the same */
+	PCL_BACKEND_MAINTENANCE = 4, /* gets nothing */
+};
+
+/* One server of one service. The id is never used again: connections are held to it. */
 struct pcl_backend {
 	union pcl_addr addr;
 	__be16 port_be;
-	__u8 protocol;
+	__u8 state; /* enum pcl_backend_state */
 	__u8 family;
 	__u32 id;
+	__u32 service;
+	__u32 index; /* where this stands */
+};
+
+/* Session affinity: the backend that a client of a service had last. */
+struct pcl_affinity_key {
+	union pcl_addr client;
+	__u32 service;
+	__u32 pad;
+};
+
+struct pcl_affinity_value {
+	__u32 index;	 /* into pcl_backends */
+	__u32 id;	 /* what stands there, if it is still the same */
+	__u32 last_used; /* jiffies, low 32 bits */
+};
+
+/* Clients that a service names. prefixlen counts PCL_SOURCES_STATIC_BITS and the address bits. */
+struct pcl_source_key {
+	__u32 prefixlen;
+	__u32 set;
+	union pcl_addr addr;
 };
 
 /* Where the packets of one side of a connection come from and go to. */
@@ -186,9 +227,11 @@ struct pcl_ct_entry {
 	union pcl_addr backend;	 /* translated: the backend's address */
 	__be16 frontend_port_be;
 	__be16 backend_port_be;
-	__u32 service;	 /* id; 0: none */
-	__u32 last_seen; /* jiffies, low 32 bits */
-	__u32 flags;	 /* enum pcl_ct_flags */
+	__u32 service;	     /* id; 0: none */
+	__u32 backend_index; /* into pcl_backends */
+	__u32 backend_id;    /* what stood there */
+	__u32 last_seen;     /* jiffies, low 32 bits */
+	__u32 flags;	     /* enum pcl_ct_flags */
 };
 
 struct pcl_ct4_key {
@@ -266,7 +309,7 @@ enum pcl_step {
 	PCL_STEP_PARSE = 1,	  /* a: protocol, b: sport, c: dport, addr: destination */
 	PCL_STEP_CT = 2,	  /* a: 0 miss, 1 hit, 2 hit but stale */
 	PCL_STEP_SERVICE = 3,	  /* a: 0 miss, 1 hit; b: service id, c: backend count */
-	PCL_STEP_BACKEND = 4,	  /* a: backend id, b: port, addr: backend */
+	PCL_STEP_BACKEND = 4,	  /* a: backend id, b: port, c: 1 by affinity, addr: backend */
 	PCL_STEP_SOURCE = 5,	  /* a: identity, b: endpoint id, c: policy slot */
 	PCL_STEP_DESTINATION = 6, /* a: identity, b: endpoint id (0: not local), c: slot */
 	PCL_STEP_POLICY = 7,	  /* a: direction, b: verdict, c: rule id, d: peer identity */
@@ -320,6 +363,8 @@ struct pcl_contract {
 	enum pcl_policy_verdict policy_verdict;
 	enum pcl_limits limits;
 	enum pcl_ct_flags ct_flags;
+	enum pcl_service_flags service_flags;
+	enum pcl_backend_state backend_state;
 	enum pcl_event_kind event_kind;
 	enum pcl_events_level events_level;
 	enum pcl_step step;
@@ -334,6 +379,8 @@ _Static_assert(sizeof(struct pcl_address_key) == 24, "pcl_address_key");
 _Static_assert(sizeof(struct pcl_ipcache_key) == 24, "pcl_ipcache_key");
 _Static_assert(sizeof(struct pcl_policy_key) == 12, "pcl_policy_key");
 _Static_assert(sizeof(struct pcl_service_key) == 24, "pcl_service_key");
+_Static_assert(sizeof(struct pcl_affinity_key) == 24, "pcl_affinity_key");
+_Static_assert(sizeof(struct pcl_source_key) == 24, "pcl_source_key");
 _Static_assert(sizeof(struct pcl_ct4_key) == 16, "pcl_ct4_key");
 _Static_assert(sizeof(struct pcl_ct6_key) == 40, "pcl_ct6_key");
 _Static_assert(sizeof(struct pcl_fragment_key) == 40, "pcl_fragment_key");

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from pycilium.bgp.policy import Action, Change, Match, Predicate, Rule, RulePolicy
     from pycilium.bgp.route import Route, RouteGroup
     from pycilium.bgp.router import Router
-    from pycilium.bgp.services import Pool, ServiceAnnouncer, TrafficPolicy
+    from pycilium.bgp.services import Pool, ServiceAnnouncer
     from pycilium.bgp.session import State
     from pycilium.bgp.speaker import Speaker
     from pycilium.bgp.station import BmpStation
+    from pycilium.model.service import TrafficPolicy
 
 _HOME = {
     "Action": "policy",

@@ -8,7 +8,6 @@ be served.
 
 from __future__ import annotations
 
-import enum
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
@@ -17,17 +16,11 @@ import attrs
 
 from pycilium.bgp.route import CommunityText, Route, make_attributes
 from pycilium.errors import SpecError
-from pycilium.model.service import Address, Backend, ServiceLB
+from pycilium.model.frontend import Address, Backend
+from pycilium.model.service import ServiceLB, TrafficPolicy
 
 Network = IPv4Network | IPv6Network
 Health = Callable[[Backend], bool]
-
-
-class TrafficPolicy(enum.Enum):
-    """Which backends make a node announce a VIP (externalTrafficPolicy)."""
-
-    CLUSTER = "Cluster"  # any of them
-    LOCAL = "Local"  # one on this very node
 
 
 def _network(text: str) -> Network:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 
 from pycilium import __version__
-from pycilium.cli.bgp import bgp
+from pycilium.cli.lb import lb
 from pycilium.cli.policy import policy
 
 
@@ -16,5 +16,5 @@ def cli() -> None:
     """eBPF networking for Linux: identities, policies, services, explained."""
 
 
-cli.add_command(bgp)
+cli.add_command(lb)
 cli.add_command(policy)

@@ -11,8 +11,8 @@ from pathlib import Path
 from pycilium.errors import SpecError
 from pycilium.policy import PolicySet
 from pycilium.policy.cases import Suite
-from pycilium.policy.parse import SUFFIXES, Text
 from pycilium.reader import MAX_BYTES
+from pycilium.sources import SUFFIXES, Text
 
 
 def load(sources: Iterable[str], suite: Suite | None, *, cilium_cidr: bool = False) -> PolicySet:

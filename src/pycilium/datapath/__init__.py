@@ -14,6 +14,8 @@ from pycilium.datapath.datapath import Datapath
 from pycilium.datapath.endpoint import Endpoint
 from pycilium.datapath.explanation import Explanation, Step
 from pycilium.datapath.flows import EventCounts, LostFlows
+from pycilium.datapath.peek import Peek, peek
+from pycilium.datapath.pins import is_pinned
 from pycilium.datapath.status import Counter, Fill, Status
 
 __all__ = [
@@ -25,6 +27,9 @@ __all__ = [
     "Explanation",
     "Fill",
     "LostFlows",
+    "Peek",
     "Status",
     "Step",
+    "is_pinned",
+    "peek",
 ]

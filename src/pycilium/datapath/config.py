@@ -57,6 +57,8 @@ class Config:
     ipv4: bool = True
     ipv6: bool = True
     services: bool = True
+    node_name: str = ""
+    zone: str = ""
 
     def variables(self, *, trace: bool = False) -> dict[str, dict[str, Any]]:
         """Values of the object's .rodata variables."""
@@ -94,3 +96,8 @@ class Config:
 def jiffies(seconds: float) -> int:
     """Kernel ticks; the coarse clock moves once per tick, so its resolution tells their rate."""
     return round(seconds / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
+
+
+def seconds(ticks: int) -> int:
+    """What jiffies() was given, in whole seconds."""
+    return round(ticks * time.clock_getres(_CLOCK_MONOTONIC_COARSE))

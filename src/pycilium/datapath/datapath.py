@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import platform
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
@@ -70,6 +71,8 @@ class Datapath:
         ipv4: bool = True,
         ipv6: bool = True,
         services: bool = True,
+        node_name: str | None = None,
+        zone: str = "",
     ) -> Datapath:
         """Load the programs; nothing is attached until there are endpoints.
 
@@ -78,6 +81,7 @@ class Datapath:
         the node may reach its endpoints unless a rule denies it. cidr_matches_pods: prefixes in
         rules also mean endpoints and nodes, as in Kubernetes; else only the world, as in Cilium.
         label_filter: which labels make an identity; PolicySet.label_effect() tries one out.
+        node_name, zone: where this is, for backends that name theirs; None: the host's name.
         Linux >= 6.1.
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
@@ -92,6 +96,8 @@ class Datapath:
             ipv4=ipv4,
             ipv6=ipv6,
             services=services,
+            node_name=platform.node() if node_name is None else node_name,
+            zone=zone,
         )
         spec = ObjectSpec.bundled("endpoint")
         checked = check_sizes(spec, sizes)

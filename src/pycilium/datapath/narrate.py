@@ -67,7 +67,8 @@ class Narrator:
     def _backend(self, record: Any, family: int) -> str:
         address = address_of(record.addr.bytes, family)
         shown = f"[{address}]" if family == 6 else str(address)
-        return f"{shown}:{record.b} (backend {record.a})"
+        kept = ", by session affinity" if record.c else ""
+        return f"{shown}:{record.b} (backend {record.a}{kept})"
 
     def _source(self, record: Any, _family: int) -> str:
         return self._side(record)

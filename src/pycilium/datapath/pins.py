@@ -33,6 +33,11 @@ def directory(name: str, bpffs: str | os.PathLike[str]) -> Path:
     return Path(bpffs) / "pycilium" / name
 
 
+def is_pinned(name: str, bpffs: str | os.PathLike[str] = "/sys/fs/bpf") -> bool:
+    """Whether Datapath.adopt(name) would find one. Raises like directory()."""
+    return (directory(name, bpffs) / "maps" / _MANIFEST).exists()
+
+
 def create(where: Path) -> None:
     """Make the directories; ConflictError where a datapath lives there already."""
     if (where / "maps" / _MANIFEST).exists():

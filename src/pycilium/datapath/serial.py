@@ -20,6 +20,8 @@ _VALUES = (
 )  # fmt: skip
 _ATOMS = (
     model.Action, model.Direction, model.Entity, model.Operator,
+    model.Algorithm, model.BackendState, model.Forwarding, model.ServiceKind,
+    model.SessionAffinity, model.SourceRangesMode, model.TrafficPolicy,
     IPv4Address, IPv4Network, IPv6Address, IPv6Network,
 )  # fmt: skip
 _TYPES: dict[str, Any] = {one.__name__: one for one in (*_VALUES, *_ATOMS)}

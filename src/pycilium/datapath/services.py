@@ -7,25 +7,26 @@ one entry, and what is gone last.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pycilium.datapath import render
 from pycilium.datapath.core import write_pairs
-from pycilium.datapath.wire import addr, address_of, be16
+from pycilium.datapath.service_limits import refusal
+from pycilium.datapath.service_rows import Step, Writer
+from pycilium.datapath.wire import address_of, be16
 from pycilium.errors import SpecError
-from pycilium.lb import ServiceRow, ServiceTable
+from pycilium.lb import BackendRow, Place, ServiceTable, Sizes, Standing
 from pycilium.model import Backend, Delta, Frontend, ServiceLB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pycilium.datapath.core import Core
+    from pycilium.errors import SpecError as Refusal
     from pycilium.lb import Changes
-    from pycilium.model import Change
 
-Rows = dict[bytes, bytes]
-_MAPS = ("pcl_backends", "pcl_slots", "pcl_services")
+_MAPS = ("pcl_services", "pcl_slots", "pcl_backends", "pcl_source_ranges")
 
 
 class Services:
@@ -33,11 +34,14 @@ class Services:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._sizes = tuple(
-            core.maps[name].max_entries for name in ("pcl_services", "pcl_slots", "pcl_backends")
-        )
-        self._table = ServiceTable(self._sizes)  # type: ignore[arg-type]
+        self._sizes = Sizes(*(core.maps[name].max_entries for name in _MAPS))
+        self._writer = Writer(core)
+        self._table = ServiceTable(self._sizes, self._place)
         self.pending: tuple[ServiceLB, ...] | None = None
+
+    @property
+    def _place(self) -> Place:
+        return Place(self._core.config.node_name, self._core.config.zone)
 
     def __iter__(self) -> Iterator[ServiceLB]:
         return iter(self._table.services)
@@ -48,32 +52,38 @@ class Services:
     def __repr__(self) -> str:
         return f"<Services {', '.join(str(one.frontend) for one in self)}>"
 
-    def plan(self, desired: ServiceLB | Iterable[ServiceLB]) -> Delta:
+    def refused(self, desired: ServiceLB | Iterable[ServiceLB]) -> tuple[Refusal, ...]:
+        """Why apply() would not take some of these services; empty where it takes all."""
+        return tuple(filter(None, map(refusal, _typed(desired))))
+
+    def plan(self, desired: ServiceLB | Iterable[ServiceLB], *, go_on: bool = False) -> Delta:
         """What apply() would change, with the exact map entries; touches nothing."""
-        wanted = _checked(desired)
+        wanted = _supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
-            changes = self._table.plan(wanted)
-            return self._delta(changes, self._rows(changes))
+            changes = self._table.plan(wanted, _require_support)
+            return self._delta(changes, self._writer.steps(changes))
 
-    def apply(self, desired: ServiceLB | Iterable[ServiceLB]) -> Delta:
+    def apply(self, desired: ServiceLB | Iterable[ServiceLB], *, go_on: bool = False) -> Delta:
         """Make these the services in force, all others gone; a second call writes nothing.
 
+        go_on: leave out what the programs cannot do, which refused() tells.
         Raises SpecError and MapFullError before anything has changed.
         """
-        wanted = _checked(desired)
+        wanted = _supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
-            changes, accept = self._table.prepare(wanted)
-            rows = self._rows(changes)
+            changes, accept = self._table.prepare(wanted, _require_support)
+            steps = self._writer.steps(changes)
             self.pending = wanted
             try:
                 self._core.save()
             finally:
                 self.pending = None
-            self._write(changes, rows)
+            for step in steps:
+                self._carry_out(step)
             accept()
-            return self._delta(changes, rows)
+            return self._delta(changes, steps)
 
     def find(self, number: int) -> ServiceLB | None:
         """By the number that events and traces carry."""
@@ -81,89 +91,77 @@ class Services:
 
     def adopt(self, desired: Iterable[ServiceLB]) -> None:
         """After a restart: read what stands in the kernel, then write what differs."""
+        servers, last = self._servers()
+        sources = self._sources()
+        slots = self._core.maps["pcl_slots"]
         standing = {}
-        for key, row in self._core.maps["pcl_services"].pairs():
+        for key, value in self._core.maps["pcl_services"].pairs():
             frontend = Frontend(
                 address_of(key.addr.bytes, key.family), be16(key.port_be), key.protocol
             )
-            standing[frontend] = ServiceRow(row.id, row.first, row.count)
-        self._table = ServiceTable.restore(self._sizes, standing, self._runs(standing))  # type: ignore[arg-type]
+            standing[frontend] = Standing(
+                self._writer.row_of(value),
+                tuple(servers[value.id]),
+                tuple(slots[value.first + i] for i in range(value.count)),
+                tuple(sources[value.sources]) if value.sources else (),
+            )
+        self._table = ServiceTable.restore(
+            self._sizes, standing, last_backend=last, place=self._place
+        )
         self.apply(list(desired))
 
-    def _runs(
-        self, standing: dict[Frontend, ServiceRow]
-    ) -> dict[Frontend, tuple[tuple[int, Backend], ...]]:
-        """Index and backend behind every slot of every service."""
-        slots, backends = self._core.maps["pcl_slots"], self._core.maps["pcl_backends"]
-        found = {}
-        for frontend, row in standing.items():
-            indexes = [slots[row.first + i] for i in range(row.count)]
-            found[frontend] = tuple((index, _backend(backends[index])) for index in indexes)
-        return found
+    def _servers(self) -> tuple[dict[int, list[BackendRow]], int]:
+        """Rows of pcl_backends by service, and the highest number that any has or had."""
+        found: dict[int, list[BackendRow]] = defaultdict(list)
+        last = 0
+        for index, value in self._core.maps["pcl_backends"].pairs():
+            last = max(last, value.id)
+            state = self._writer.state_of(value.state)
+            if state is not None:
+                address = address_of(value.addr.bytes, value.family)
+                backend = Backend(address, be16(value.port_be), state=state)
+                found[value.service].append(BackendRow(index, value.id, value.service, backend))
+        return found, last
 
-    def _write(self, changes: Changes, rows: dict[str, Rows]) -> None:
-        for name, pairs in rows.items():
-            write_pairs(self._core.maps[name], pairs)
-        table = self._core.maps["pcl_services"]
-        table.remove(_key(frontend) for frontend in changes.removed)
+    def _sources(self) -> dict[int, list[Any]]:
+        return self._writer.ranges_of(self._core.maps["pcl_source_ranges"].pairs())
 
-    def _rows(self, changes: Changes) -> dict[str, Rows]:
-        backends = {
-            row.index: {
-                "addr": addr(row.backend.address),
-                "port_be": be16(row.backend.port),
-                "family": row.backend.address.version,
-                "id": row.id,
-            }
-            for row in changes.backends
-        }
-        services = [
-            (_key(frontend), {"id": row.id, "first": row.first, "count": row.count})
-            for frontend, row in changes.services.items()
-        ]
-        tables: tuple[list[tuple[Any, Any]], ...] = (
-            list(backends.items()),
-            list(changes.slots),
-            services,
-        )
-        return {name: self._encode(name, rows) for name, rows in zip(_MAPS, tables, strict=True)}
+    def _carry_out(self, step: Step) -> None:
+        table = self._core.maps[step.map]
+        if step.delete:
+            table.batch_delete(b"".join(step.pairs), len(step.pairs))
+        else:
+            write_pairs(table, step.pairs)
 
-    def _encode(self, name: str, rows: list[tuple[Any, Any]]) -> Rows:
-        spec = self._core.spec.maps[name]
-        assert spec.key is not None
-        assert spec.value is not None
-        return {spec.key.encode(key): spec.value.encode(value) for key, value in rows}
-
-    def _delta(self, changes: Changes, rows: dict[str, Rows]) -> Delta:
+    def _delta(self, changes: Changes, steps: tuple[Step, ...]) -> Delta:
         return Delta(
             added=changes.added,
             changed=changes.changed,
             removed=len(changes.removed),
-            entries=cache(lambda: tuple(self._entries(changes, rows))),
+            entries=cache(lambda: tuple(self._writer.entries(steps))),
         )
 
-    def _entries(self, changes: Changes, rows: dict[str, Rows]) -> Iterator[Change]:
-        for name, pairs in rows.items():
-            yield from render.changes(self._core.spec.maps[name], name, {}, pairs)
-        gone = self._encode("pcl_services", [(_key(one), {}) for one in changes.removed])
-        yield from render.changes(self._core.spec.maps["pcl_services"], "pcl_services", gone, {})
 
-
-def _checked(desired: Any) -> tuple[ServiceLB, ...]:
+def _listed(desired: Any) -> tuple[ServiceLB, ...]:
     several = [desired] if isinstance(desired, ServiceLB) else desired
     if not isinstance(several, (list, tuple)):
         raise SpecError("services", desired, "a ServiceLB or a list of them")
     return tuple(several)
 
 
-def _key(frontend: Frontend) -> dict[str, Any]:
-    return {
-        "addr": addr(frontend.address),
-        "port_be": be16(frontend.port),
-        "protocol": frontend.protocol,
-        "family": frontend.address.version,
-    }
+def _typed(desired: Any) -> tuple[ServiceLB, ...]:
+    listed = _listed(desired)
+    for one in listed:
+        if not isinstance(one, ServiceLB):
+            raise SpecError("services", one, "a ServiceLB")
+    return listed
 
 
-def _backend(row: Any) -> Backend:
-    return Backend(address_of(row.addr.bytes, row.family), be16(row.port_be))
+def _supported(desired: Any) -> tuple[ServiceLB, ...]:
+    return tuple(one for one in _typed(desired) if refusal(one) is None)
+
+
+def _require_support(service: ServiceLB) -> None:
+    error = refusal(service)
+    if error is not None:
+        raise error

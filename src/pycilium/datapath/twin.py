@@ -26,6 +26,8 @@ _SHARED = (
     "pcl_services",
     "pcl_slots",
     "pcl_backends",
+    "pcl_affinity",
+    "pcl_source_ranges",
 )
 _SMALL = {
     "pcl_ct4": 1024,

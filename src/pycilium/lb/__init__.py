@@ -3,6 +3,17 @@
 
 from __future__ import annotations
 
-from pycilium.lb.table import BackendRow, Changes, ServiceRow, ServiceTable
+from pycilium.lb.choice import Place, candidates
+from pycilium.lb.rows import BackendRow, Changes, ServiceRow, Sizes, Standing
+from pycilium.lb.table import ServiceTable
 
-__all__ = ["BackendRow", "Changes", "ServiceRow", "ServiceTable"]
+__all__ = [
+    "BackendRow",
+    "Changes",
+    "Place",
+    "ServiceRow",
+    "ServiceTable",
+    "Sizes",
+    "Standing",
+    "candidates",
+]

@@ -1,129 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service table: stable ids, contiguous slots, and changes in an order that never lies.
+"""The service table: what the kernel's maps hold, and what leads from that to something else.
 
-A service's backends are a run of slots. A change writes a fresh run and then the service, in
-one entry: a packet sees the old run or the new one, never half of each. What has become free
-is used again last, long after the last packet that read it.
+A service's backends are a run of slots, one for each share of new connections. A change writes a
+fresh run and then the service, in one entry: a packet sees the old run or the new one, never half
+of each. A backend's row belongs to one service and says what it may get; a connection that holds
+the row's number is cut by writing that row.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
 import attrs
 
-from pycilium.errors import MapFullError, SpecError
+from pycilium.errors import SpecError
+from pycilium.lb.choice import Place, candidates, shares
 from pycilium.lb.draft import Draft, differing
-from pycilium.model.service import Backend, Frontend, ServiceLB
+from pycilium.lb.room import Room, Use
+from pycilium.lb.rows import BackendRow, Changes, ServiceRow, Sizes, Standing
+from pycilium.model.frontend import Backend, BackendState, Frontend
+from pycilium.model.service import (
+    Network,
+    ServiceLB,
+    SessionAffinity,
+    SourceRangesMode,
+)
+
+Check = Callable[[ServiceLB], None]
 
 
 @attrs.frozen
-class ServiceRow:
-    """pcl_services: where a frontend's run of slots begins and how long it is."""
+class _Placed:
+    """A service in the maps; servers: index and number, in the order of its backends."""
 
-    id: int
-    first: int
-    count: int
-
-
-@attrs.frozen
-class BackendRow:
-    """pcl_backends: one server at an index."""
-
-    index: int
-    id: int
-    backend: Backend
-
-
-@attrs.frozen
-class Changes:
-    """What to write, in this order: backends, slots, services; then what to delete."""
-
-    backends: tuple[BackendRow, ...] = ()
-    slots: tuple[tuple[int, int], ...] = ()
-    services: Mapping[Frontend, ServiceRow] = attrs.field(factory=dict)
-    removed: tuple[Frontend, ...] = ()
-    added: int = 0
-    changed: int = 0
-
-    @property
-    def writes(self) -> int:
-        """Map entries written or deleted."""
-        return len(self.backends) + len(self.slots) + len(self.services) + len(self.removed)
-
-
-@attrs.frozen
-class Sizes:
-    """How much the maps hold."""
-
-    services: int
-    slots: int
-    backends: int
+    row: ServiceRow
+    servers: tuple[tuple[int, int], ...]
+    run: tuple[int, ...]
 
 
 @attrs.define
 class _State:
-    services: MutableMapping[Frontend, ServiceRow]
+    placed: MutableMapping[Frontend, _Placed]
     wanted: MutableMapping[Frontend, ServiceLB]
-    backends: MutableMapping[Backend, tuple[int, int]]  # index, references
-    next_service: int
-    next_slot: int
-    next_backend: int
-    free_slots: deque[tuple[int, int]]  # first, count
-    free_backends: deque[int]
-    free_services: deque[int]
+    room: Room
 
     def draft(self) -> _State:
         """A state that can be changed; this one changes when that is accepted."""
-        return attrs.evolve(
-            self,
-            services=Draft(self.services),
-            wanted=Draft(self.wanted),
-            backends=Draft(self.backends),
-            free_slots=deque(self.free_slots),
-            free_backends=deque(self.free_backends),
-            free_services=deque(self.free_services),
-        )
+        return _State(Draft(self.placed), Draft(self.wanted), self.room.draft())
 
     def accept(self) -> _State:
         """Of a draft: the state below it, changed."""
-        drafts = {name: getattr(self, name) for name in ("services", "wanted", "backends")}
-        return attrs.evolve(self, **{name: draft.accept() for name, draft in drafts.items()})
+        assert isinstance(self.placed, Draft)
+        assert isinstance(self.wanted, Draft)
+        return _State(self.placed.accept(), self.wanted.accept(), self.room)
 
 
 class ServiceTable:
     """What the kernel's service maps hold, and what it takes to make them hold something else."""
 
-    def __init__(self, sizes: Sizes | tuple[int, int, int]) -> None:
+    def __init__(self, sizes: Sizes | tuple[int, ...], place: Place = Place()) -> None:  # noqa: B008
         self._sizes = sizes if isinstance(sizes, Sizes) else Sizes(*sizes)
-        empty: dict[Frontend, ServiceRow] = {}
-        self._state = _State(empty, {}, {}, 1, 0, 0, deque(), deque(), deque())
+        self._place = place
+        self._state = _State({}, {}, Room.of(self._sizes))
         self._order: tuple[ServiceLB, ...] = ()
 
     @classmethod
     def restore(
         cls,
-        sizes: Sizes | tuple[int, int, int],
-        rows: Mapping[Frontend, ServiceRow],
-        runs: Mapping[Frontend, tuple[tuple[int, Backend], ...]],
+        sizes: Sizes | tuple[int, ...],
+        standing: Mapping[Frontend, Standing],
+        *,
+        last_backend: int = 0,
+        place: Place = Place(),  # noqa: B008
     ) -> ServiceTable:
-        """The table that left these rows, with (index, backend) of every slot of a row's run."""
-        table = cls(sizes)
-        state = table._state
-        for frontend, run in runs.items():
-            state.wanted[frontend] = ServiceLB(frontend, backends=[one for _, one in run])
-            for index, backend in run:
-                references = state.backends.get(backend, (index, 0))[1]
-                state.backends[backend] = (index, references + 1)
+        """The table that left this; last_backend: the highest number that any row has or had."""
+        table = cls(sizes, place)
+        state, room = table._state, table._state.room
+        for frontend, one in standing.items():
+            servers = tuple((server.index, server.id) for server in one.servers)
+            state.wanted[frontend] = _read_back(frontend, one)
+            state.placed[frontend] = _Placed(one.row, servers, one.run)
         table._order = tuple(state.wanted.values())
-        state.services.update(rows)
-        state.next_service = 1 + max((row.id for row in rows.values()), default=0)
-        state.next_slot, gaps = _gaps((row.first, row.count) for row in rows.values() if row.count)
-        state.free_slots.extend(gaps)
-        used = {index for index, _ in state.backends.values()}
-        state.next_backend = 1 + max(used, default=-1)
-        state.free_backends.extend(set(range(state.next_backend)) - used)
+        rows = [one.row for one in standing.values()]
+        room.next_service = 1 + max((row.id for row in rows), default=0)
+        room.next_sources = 1 + max((row.sources for row in rows), default=0)
+        room.next_backend = 1 + last_backend
+        runs = ((row.first, row.count) for row in rows)
+        indexes = (server.index for one in standing.values() for server in one.servers)
+        room.take(runs, indexes, sum(len(one.sources) for one in standing.values()))
         return table
 
     @property
@@ -133,23 +97,36 @@ class ServiceTable:
 
     def find(self, service_id: int) -> ServiceLB | None:
         """By the number that events carry."""
-        for frontend, row in self._state.services.items():
-            if row.id == service_id:
+        for frontend, placed in self._state.placed.items():
+            if placed.row.id == service_id:
                 return self._state.wanted[frontend]
         return None
 
-    def plan(self, desired: Iterable[ServiceLB]) -> Changes:
+    def row(self, frontend: Frontend) -> ServiceRow:
+        """What the kernel holds for a frontend. Raises KeyError."""
+        return self._state.placed[frontend].row
+
+    def plan(self, desired: Iterable[ServiceLB], check: Check | None = None) -> Changes:
         """The changes that lead to exactly these services; nothing is changed.
 
+        check: called with each service that is not in force as it is; it may raise.
         Raises SpecError for a frontend that two services claim, MapFullError.
         """
-        return self.prepare(desired)[0]
+        return self.prepare(desired, check)[0]
 
-    def prepare(self, desired: Iterable[ServiceLB]) -> tuple[Changes, Callable[[], None]]:
+    def prepare(
+        self, desired: Iterable[ServiceLB], check: Check | None = None
+    ) -> tuple[Changes, Callable[[], None]]:
         """What plan() returns, and the call that puts it in force here."""
         order = tuple(desired)
         old, new = differing(self._order, order)
-        planner = _Planner(self._state.draft(), self._sizes, len(self._order))
+        for service in new:
+            if not isinstance(service, ServiceLB):
+                raise SpecError("services", service, "a ServiceLB")
+            if check is not None:
+                check(service)
+        used = Use("pcl_services", self._sizes.services, len(self._order))
+        planner = _Planner(self._state.draft(), self._place, used)
         changes = planner.run(_by_frontend(old), _by_frontend(new))
 
         def accept() -> None:
@@ -168,151 +145,168 @@ class ServiceTable:
 def _by_frontend(desired: Iterable[ServiceLB]) -> dict[Frontend, ServiceLB]:
     found: dict[Frontend, ServiceLB] = {}
     for service in desired:
-        if not isinstance(service, ServiceLB):
-            raise SpecError("services", service, "a ServiceLB")
         if service.frontend in found:
-            raise _claimed_twice(service)
+            raise _claimed_twice(service, found[service.frontend])
         found[service.frontend] = service
     return found
 
 
-def _claimed_twice(service: ServiceLB) -> SpecError:
-    return SpecError("frontend", str(service.frontend), "one service for each frontend")
+def _claimed_twice(service: ServiceLB, other: ServiceLB) -> SpecError:
+    holder = f"; service {other.name} has it" if other.name else ""
+    allowed = f"one service for each frontend{holder}"
+    return service.error("frontend", str(service.frontend), allowed)
+
+
+def _read_back(frontend: Frontend, one: Standing) -> ServiceLB:
+    """What the maps tell of a service: enough to see what differs."""
+    affinity = SessionAffinity.CLIENT_IP if one.row.affinity else SessionAffinity.NONE
+    return ServiceLB(
+        frontend,
+        backends=[server.backend for server in one.servers],
+        session_affinity=affinity,
+        affinity_timeout=one.row.affinity or 1,
+        source_ranges=one.sources,
+        source_ranges_mode=SourceRangesMode.DENY if one.row.deny else SourceRangesMode.ALLOW,
+    )
 
 
 class _Planner:
-    def __init__(self, state: _State, sizes: Sizes, used: int) -> None:
+    def __init__(self, state: _State, place: Place, used: Use) -> None:
         self.state = state
+        self._room = state.room
+        self._place = place
         self._used = used
-        self._sizes = sizes
         self._backends: list[BackendRow] = []
+        self._sources: list[tuple[int, Network]] = []
         self._slots: list[tuple[int, int]] = []
         self._services: dict[Frontend, ServiceRow] = {}
-        self._freed: list[ServiceRow] = []
+        self._retired: list[BackendRow] = []
+        self._unused: list[tuple[int, Network]] = []
+        self._free_runs: list[tuple[int, int]] = []
 
     def run(self, old: dict[Frontend, ServiceLB], desired: dict[Frontend, ServiceLB]) -> Changes:
         """From some of the services in force to others in their place."""
         removed = tuple(frontend for frontend in old if frontend not in desired)
-        changed = [s for f, s in desired.items() if f in old and old[f].backends != s.backends]
-        added = [service for frontend, service in desired.items() if frontend not in old]
+        changed = [one for f, one in desired.items() if f in old and old[f] != one]
+        added = [one for frontend, one in desired.items() if frontend not in old]
         for service in added:
             if service.frontend in self.state.wanted:
-                raise _claimed_twice(service)
-        self._require_room(len(added), len(removed))
-        released = [b for f in removed for b in old[f].backends]
-        released += [b for service in changed for b in old[service.frontend].backends]
+                raise _claimed_twice(service, self.state.wanted[service.frontend])
+        self._used.asked = len(added)
+        self._used.full = self._used.used + len(added) - len(removed) > self._used.size
+        self._used.require()
         for service in (*changed, *added):
-            self._write(service)
+            self._write(service, old.get(service.frontend))
         for frontend in removed:
             self._remove(frontend)
-        for backend in released:
-            self._release(backend)
-        self._reuse_later()
+        self._room.require()
+        gone = [row.index for row in self._retired if row.gone]
+        self._room.free(gone, self._free_runs, len(self._unused))
         self.state.wanted.update(desired)
+        return self._changes(removed, len(added), len(changed))
+
+    def _changes(self, removed: tuple[Frontend, ...], added: int, changed: int) -> Changes:
         return Changes(
-            tuple(self._backends),
-            tuple(self._slots),
-            self._services,
-            removed,
-            len(added),
-            len(changed),
+            backends=tuple(self._backends),
+            sources=tuple(self._sources),
+            slots=tuple(self._slots),
+            services=self._services,
+            retired=tuple(self._retired),
+            removed=removed,
+            unused=tuple(self._unused),
+            added=added,
+            changed=changed,
         )
 
-    def _require_room(self, added: int, removed: int) -> None:
-        used, size = self._used, self._sizes.services
-        if used - removed + added > size:
-            raise MapFullError("pcl_services", needed=added, used=used, size=size)
+    def _write(self, service: ServiceLB, old: ServiceLB | None) -> None:
+        placed = self.state.placed.get(service.frontend)
+        number = placed.row.id if placed else self._room.new_service()
+        servers = self._place_backends(service, old, number, placed)
+        run = self._run(service, servers)
+        if placed is not None and run == placed.run:
+            first = placed.row.first
+        else:
+            first = self._write_run(run, placed)
+        row = ServiceRow(
+            number,
+            first,
+            len(run),
+            affinity=_affinity(service),
+            sources=self._source_set(service, old, placed),
+            deny=bool(service.source_ranges)
+            and service.source_ranges_mode is SourceRangesMode.DENY,
+        )
+        if placed is None or row != placed.row:
+            self._services[service.frontend] = row
+        self.state.placed[service.frontend] = _Placed(row, tuple(servers.values()), run)
 
-    def _write(self, service: ServiceLB) -> None:
-        indexes = [self._acquire(backend) for backend in service.backends]
-        first = self._allocate_slots(len(indexes))
-        self._slots += [(first + i, index) for i, index in enumerate(indexes)]
-        old = self.state.services.get(service.frontend)
-        if old is not None:
-            self._freed.append(old)
-        row = ServiceRow(old.id if old else self._service_id(), first, len(indexes))
-        self.state.services[service.frontend] = self._services[service.frontend] = row
+    def _place_backends(
+        self, service: ServiceLB, old: ServiceLB | None, number: int, placed: _Placed | None
+    ) -> dict[Backend, tuple[int, int]]:
+        """Who stays keeps index and number; who is new gets them; who has gone is retired."""
+        held = {}
+        if old is not None and placed is not None:
+            pairs = zip(old.backends, placed.servers, strict=True)
+            held = {(one.address, one.port): (one, server) for one, server in pairs}
+        servers = {}
+        for backend in service.backends:
+            before, server = held.pop((backend.address, backend.port), (None, (0, 0)))
+            if before is None:
+                server = self._room.new_backend()
+                self._backends.append(BackendRow(*server, number, backend))
+            elif before.state is not backend.state:
+                self._restate(BackendRow(*server, number, backend))
+            servers[backend] = server
+        self._retire((one, server) for one, server in held.values())
+        return servers
+
+    def _restate(self, row: BackendRow) -> None:
+        """Active before a run names it, and anything else after no run does."""
+        active = row.backend.state is BackendState.ACTIVE
+        (self._backends if active else self._retired).append(row)
+
+    def _retire(self, servers: Iterable[tuple[Backend, tuple[int, int]]]) -> None:
+        for backend, (index, number) in servers:
+            self._retired.append(BackendRow(index, number, 0, backend, gone=True))
+
+    def _run(self, service: ServiceLB, servers: dict[Backend, tuple[int, int]]) -> tuple[int, ...]:
+        chosen = candidates(service, self._place)
+        indexes = (servers[one][0] for one in chosen)
+        return tuple(
+            index
+            for index, count in zip(indexes, shares(chosen), strict=True)
+            for _ in range(count)
+        )
+
+    def _write_run(self, run: tuple[int, ...], placed: _Placed | None) -> int:
+        first = self._room.new_run(len(run))
+        self._slots += [(first + i, index) for i, index in enumerate(run)]
+        if placed is not None:
+            self._free_runs.append((placed.row.first, placed.row.count))
+        return first
+
+    def _source_set(self, service: ServiceLB, old: ServiceLB | None, placed: _Placed | None) -> int:
+        """A set is never changed: other ranges are another set, switched with the service."""
+        before = old.source_ranges if old else ()
+        standing = placed.row.sources if placed else 0
+        if before == service.source_ranges:
+            return standing
+        self._unused += [(standing, one) for one in before]
+        if not service.source_ranges:
+            return 0
+        number = self._room.new_sources(len(service.source_ranges))
+        self._sources += [(number, one) for one in service.source_ranges]
+        return number
 
     def _remove(self, frontend: Frontend) -> None:
-        del self.state.wanted[frontend]
-        row = self.state.services.pop(frontend)
-        self._freed.append(row)
-        self.state.free_services.append(row.id)
-
-    def _service_id(self) -> int:
-        if self.state.next_service < 1 << 31 or not self.state.free_services:
-            self.state.next_service += 1
-            return self.state.next_service - 1
-        return self.state.free_services.popleft()
-
-    def _acquire(self, backend: Backend) -> int:
-        held = self.state.backends.get(backend)
-        if held is not None:
-            self.state.backends[backend] = (held[0], held[1] + 1)
-            return held[0]
-        index = self._backend_index()
-        self.state.backends[backend] = (index, 1)
-        self._backends.append(BackendRow(index, index + 1, backend))
-        return index
-
-    def _backend_index(self) -> int:
-        state = self.state
-        if state.next_backend < self._sizes.backends:
-            state.next_backend += 1
-            return state.next_backend - 1
-        if state.free_backends:
-            return state.free_backends.popleft()
-        used = len(state.backends)
-        raise MapFullError("pcl_backends", needed=1, used=used, size=self._sizes.backends)
-
-    def _release(self, backend: Backend) -> None:
-        index, references = self.state.backends[backend]
-        if references > 1:
-            self.state.backends[backend] = (index, references - 1)
-        else:
-            del self.state.backends[backend]
-            self.state.free_backends.append(index)
-
-    def _allocate_slots(self, count: int) -> int:
-        """Never used ones first, then the run that is large enough and longest free."""
-        if count == 0:
-            return 0
-        state = self.state
-        if state.next_slot + count <= self._sizes.slots:
-            state.next_slot += count
-            return state.next_slot - count
-        for i, (first, length) in enumerate(state.free_slots):
-            if length >= count:
-                del state.free_slots[i]
-                if length > count:
-                    state.free_slots.append((first + count, length - count))
-                return first
-        used = sum(row.count for row in state.services.values())
-        raise MapFullError("pcl_slots", needed=count, used=used, size=self._sizes.slots)
-
-    def _reuse_later(self) -> None:
-        runs = [(row.first, row.count) for row in self._freed if row.count]
-        self.state.free_slots.extend(runs)
-        if len(self.state.free_slots) > 64:
-            self.state.free_slots = deque(_merge(self.state.free_slots))
+        service = self.state.wanted.pop(frontend)
+        placed = self.state.placed.pop(frontend)
+        self._free_runs.append((placed.row.first, placed.row.count))
+        self._unused += [(placed.row.sources, one) for one in service.source_ranges]
+        self._retire(zip(service.backends, placed.servers, strict=True))
 
 
-def _gaps(runs: Iterable[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
-    """Where the last run ends, and the free runs before that."""
-    end, gaps = 0, []
-    for first, count in sorted(runs):
-        if first > end:
-            gaps.append((end, first - end))
-        end = max(end, first + count)
-    return end, gaps
-
-
-def _merge(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Neighbouring free runs become one."""
-    merged: list[tuple[int, int]] = []
-    for first, count in sorted(runs):
-        if merged and merged[-1][0] + merged[-1][1] == first:
-            merged[-1] = (merged[-1][0], merged[-1][1] + count)
-        else:
-            merged.append((first, count))
-    return merged
+def _affinity(service: ServiceLB) -> int:
+    if service.session_affinity is SessionAffinity.NONE:
+        return 0
+    return service.affinity_timeout

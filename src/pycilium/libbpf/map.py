@@ -135,10 +135,30 @@ class Map(Handle, MutableMapping[Any, Any]):
 
     def remove(self, keys: Iterable[Any]) -> None:
         """Delete many entries; what is absent is fine."""
+        self._remove_packed(self.key_codec.encode(key) for key in keys)
+
+    def _remove_packed(self, keys: Iterable[bytes]) -> None:
         for key in keys:
-            result = lib.bpf_map_delete_elem(self.fd, self.key_codec.encode(key))
+            result = lib.bpf_map_delete_elem(self.fd, key)
             if result != -errno.ENOENT:
                 check(result, "delete from map", self.name)
+
+    def batch_delete(self, keys: Any, count: int) -> None:
+        """Delete `count` packed keys with few system calls; what is absent is fine."""
+        if len(keys) != self.key_size * count:
+            raise SpecError(f"{self.name}.keys", len(keys), f"{self.key_size * count} bytes")
+        at = 0
+        while at < count:
+            done = ffi.new("__u32 *", count - at)
+            rest = ffi.from_buffer(keys)[at * self.key_size : count * self.key_size]
+            result = lib.pcl_map_delete_batch(self.fd, rest, done)
+            if -result in _UNSUPPORTED:
+                width = self.key_size
+                self._remove_packed(keys[i * width : (i + 1) * width] for i in range(at, count))
+                return
+            if result != -errno.ENOENT:
+                check(result, "delete from map", self.name)
+            at += done[0] + (result == -errno.ENOENT)
 
     def lookup(self, key: bytes) -> bytes | None:
         """The bytes of one value, or None."""
@@ -173,8 +193,6 @@ class Map(Handle, MutableMapping[Any, Any]):
 
     def batch_lookup(self) -> tuple[bytes, bytes, int]:
         """All entries as packed keys, packed values and their number."""
-        if self.type.array and not self.type.per_cpu:
-            return self._lookup_singly(self._array_keys())
         rows = self._lookup_batches()
         return rows if rows is not None else self._lookup_singly(self._walk_keys())
 
@@ -213,9 +231,6 @@ class Map(Handle, MutableMapping[Any, Any]):
                 values += value
                 total += 1
         return bytes(keys), bytes(values), total
-
-    def _array_keys(self) -> Iterator[bytes]:
-        return (i.to_bytes(4, "little") for i in range(self.max_entries))
 
     def _walk_keys(self) -> list[bytes]:
         """get_next_key starts over where its key has gone: a set keeps that harmless."""

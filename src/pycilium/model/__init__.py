@@ -6,6 +6,7 @@ from __future__ import annotations
 from pycilium.model.delta import Change, Delta
 from pycilium.model.endpoint import Endpoint
 from pycilium.model.flow import Flow, Party
+from pycilium.model.frontend import Backend, BackendState, Frontend
 from pycilium.model.identity import Identity, IdentityAllocator
 from pycilium.model.l7 import DnsRule, HeaderMatch, HttpRule, L7Rules
 from pycilium.model.label_filter import LabelFilter
@@ -22,12 +23,22 @@ from pycilium.model.peer import (
 from pycilium.model.policy import Action, Direction, Policy, Rule, RuleRef, Tier
 from pycilium.model.port import NamedPort, PortRange
 from pycilium.model.selector import Operator, Requirement, Selector
-from pycilium.model.service import Backend, Frontend, ServiceLB
+from pycilium.model.service import (
+    Algorithm,
+    Forwarding,
+    ServiceKind,
+    ServiceLB,
+    SessionAffinity,
+    SourceRangesMode,
+    TrafficPolicy,
+)
 from pycilium.model.verdict import Nearest, Verdict
 
 __all__ = [
     "Action",
+    "Algorithm",
     "Backend",
+    "BackendState",
     "Change",
     "CidrGroupPeer",
     "CidrPeer",
@@ -37,6 +48,7 @@ __all__ = [
     "Endpoint",
     "Entity",
     "Flow",
+    "Forwarding",
     "FqdnPeer",
     "Frontend",
     "HeaderMatch",
@@ -59,8 +71,12 @@ __all__ = [
     "RulePeer",
     "RuleRef",
     "Selector",
+    "ServiceKind",
     "ServiceLB",
     "ServicePeer",
+    "SessionAffinity",
+    "SourceRangesMode",
     "Tier",
+    "TrafficPolicy",
     "Verdict",
 ]

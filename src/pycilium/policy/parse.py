@@ -4,35 +4,20 @@
 from __future__ import annotations
 
 import difflib
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
 from pycilium.documents import Node
 from pycilium.errors import SpecError
+from pycilium.metadata import METADATA, namespace_of
 from pycilium.model.policy import Policy
 from pycilium.policy.cluster import Cluster
 from pycilium.policy.kinds import calico, cilium, kubernetes
 from pycilium.policy.kinds.cluster import CONTEXT_KINDS, ClusterReader
-from pycilium.policy.kinds.fields import METADATA, Context, namespace_of
-from pycilium.reader import read_documents, read_text
+from pycilium.policy.kinds.fields import Context
+from pycilium.sources import Source, documents_of
 
-SUFFIXES = (".yaml", ".yml", ".json")
-
-
-@attrs.frozen
-class Text:
-    """A text with the name that its errors and rules shall give."""
-
-    text: str
-    file: str
-
-
-Source = str | os.PathLike[str] | Mapping[str, Any] | Text
 Reader = Callable[[Node, Context], Iterable[Policy]]
 
 
@@ -98,7 +83,7 @@ def read_manifests(source: Source | Iterable[Source], *, go_on: bool = False) ->
     cluster, others = ClusterReader(), 0
     errors: list[SpecError] = []
     collected = errors if go_on else None
-    for document in _unpacked(_documents(source, collected), collected):
+    for document in documents_of(source, collected):
         try:
             if _is_other(document):
                 others += 1
@@ -109,23 +94,6 @@ def read_manifests(source: Source | Iterable[Source], *, go_on: bool = False) ->
                 raise
             errors.append(error)
     return Manifests(tuple(found), cluster.cluster, tuple(errors), others)
-
-
-def _unpacked(documents: Iterable[Node], errors: list[SpecError] | None) -> Iterator[Node]:
-    """The items of lists, as `kubectl get -o yaml` writes them, in place of the lists."""
-    for document in documents:
-        try:
-            top = document.mapping()
-            kind = top["kind"].value if "kind" in top else ""
-            if isinstance(kind, str) and kind.endswith("List") and "items" in top:
-                yield from _unpacked(top["items"].items(), errors)
-                continue
-        except SpecError as error:
-            if errors is None:
-                raise
-            errors.append(error)
-            continue
-        yield document
 
 
 def _is_other(document: Node) -> bool:
@@ -209,49 +177,3 @@ def _is_audited(top: dict[str, Node]) -> bool:
     if AUDIT_ANNOTATION not in annotations:
         return False
     return annotations[AUDIT_ANNOTATION].one_of(["true", "false"]) == "true"
-
-
-def _documents(source: Source | Iterable[Source], errors: list[SpecError] | None) -> Iterator[Node]:
-    for text, file in _texts(source):
-        try:
-            yield from read_documents(text, file)
-        except SpecError as error:
-            if errors is None:
-                raise
-            errors.append(error)
-
-
-def _texts(source: Source | Iterable[Source]) -> Iterator[tuple[str, str]]:
-    if isinstance(source, Text):
-        yield source.text, source.file
-    elif isinstance(source, Mapping):
-        yield _json(source), "<dict>"
-    elif isinstance(source, (str, os.PathLike)):
-        yield from _of_path(os.fspath(source))
-    else:
-        for one in source:
-            yield from _texts(one)
-
-
-def _json(source: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(source, indent=1, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SpecError("manifest", type(source).__name__, f"plain data ({error})") from None
-
-
-def _of_path(text: str) -> Iterator[tuple[str, str]]:
-    if "\n" in text or text.lstrip().startswith("{"):
-        yield text, "<text>"
-        return
-    path = Path(text)
-    if not text or "\0" in text:
-        raise SpecError("manifest", text, "a path, or YAML text")
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
-    elif path.is_file():
-        found = [path]
-    else:
-        raise SpecError("manifest", text, "an existing file or directory, or YAML text")
-    for one in found:
-        yield read_text(one), str(one)

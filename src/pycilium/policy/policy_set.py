@@ -18,8 +18,9 @@ from pycilium.model.verdict import Verdict
 from pycilium.policy.cluster import Cluster
 from pycilium.policy.dns import DnsCache
 from pycilium.policy.evaluate import Evaluator, Subject
-from pycilium.policy.parse import Source, read_manifests
+from pycilium.policy.parse import read_manifests
 from pycilium.policy.peer import Peer
+from pycilium.sources import Source
 
 if TYPE_CHECKING:
     from pycilium.policy.difference import Difference

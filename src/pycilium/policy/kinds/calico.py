@@ -177,7 +177,7 @@ def _networks(
         raise parts["ipVersion"].error("no ipVersion beside a selector")
     families: tuple[int, ...] = (4, 6)
     if "ipVersion" in parts:
-        families = (fields.number(parts["ipVersion"], 4, 6),)
+        families = (parts["ipVersion"].number(4, 6),)
     nets = list(_EVERYTHING)
     if "nets" in entity:
         nets = [fields.network(one) for one in entity["nets"].items()]
@@ -258,9 +258,7 @@ def _protocol(parts: dict[str, Node]) -> int | None:
     value = parts["protocol"].value
     if isinstance(value, str) and value in _PROTOCOLS:
         return _PROTOCOLS[value]
-    number = fields.number(
-        parts["protocol"], 1, 255, f"or one of {', '.join(_PROTOCOLS)}", or_text=True
-    )
+    number = parts["protocol"].number(1, 255, f"or one of {', '.join(_PROTOCOLS)}", or_text=True)
     if number not in _PROTOCOLS.values():
         raise parts["protocol"].error("a protocol that is carried: TCP, UDP, SCTP or ICMP")
     return number
@@ -272,7 +270,7 @@ def _icmp(node: Node, protocol: int | None) -> tuple[PortMatch, ...]:
     parts = node.mapping("type", refused={"code": "only the type decides"})
     if "type" not in parts:
         return (PortRange(protocol),)
-    kind = fields.number(parts["type"], 0, 255)
+    kind = parts["type"].number(0, 255)
     return (PortRange(protocol, kind, kind),)
 
 
@@ -283,7 +281,7 @@ def _port(node: Node, protocol: int) -> PortMatch:
         return _port_range(node, protocol, first, last)
     if is_port_name(text):
         return NamedPort(protocol, text)
-    only = fields.number(node, 1, 65535, 'or a range as in "80:90", or a name', or_text=True)
+    only = node.number(1, 65535, 'or a range as in "80:90", or a name', or_text=True)
     return PortRange(protocol, only, only)
 
 

@@ -371,7 +371,7 @@ def _icmp(node: Node) -> PortRange:
     kind = _ICMP_TYPES[family].get(value) if isinstance(value, str) else None
     if kind is None:
         names = ", ".join(_ICMP_TYPES[family])
-        kind = fields.number(parts["type"], 0, 255, f"or one of {names}", or_text=True)
+        kind = parts["type"].number(0, 255, f"or one of {names}", or_text=True)
     return PortRange(1 if family == "IPv4" else 58, kind, kind)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from pycilium.documents import Node as Document
+from pycilium.metadata import METADATA, namespace_of
 from pycilium.model.labels import Labels
 from pycilium.model.selector import Operator, Requirement, Selector
 from pycilium.policy.cluster import CidrGroup, Cluster, Node, Service
@@ -35,7 +36,7 @@ class ClusterReader:
     def read(self, document: Document) -> None:
         """One document of CONTEXT_KINDS. Raises SpecError."""
         top = document.mapping()
-        metadata = top["metadata"].mapping(*fields.METADATA) if "metadata" in top else {}
+        metadata = top["metadata"].mapping(*METADATA) if "metadata" in top else {}
         if "name" not in metadata:
             raise document.error("a metadata.name", "no name")
         name, labels = metadata["name"].text(), _labels(metadata.get("labels"))
@@ -49,7 +50,7 @@ class ClusterReader:
         elif kind == "Node":
             self._nodes.append(Node(name, Labels.of(labels), _node_addresses(top)))
         else:
-            namespace = fields.namespace_of(metadata)
+            namespace = namespace_of(metadata)
             service = Service(namespace, name, Labels.of(labels))
             if kind == "Service":
                 service = attrs.evolve(service, selector=_selector(spec.get("selector")))

@@ -17,14 +17,7 @@ from pycilium.model.port import NamedPort, PortMatch, PortRange, expand, is_port
 from pycilium.model.selector import Operator, Requirement, Selector
 
 MAX_WORD, MAX_DOMAIN = 63, 253
-MAX_DIGITS = 20
-METADATA = (
-    "name", "namespace", "labels", "annotations", "generateName", "selfLink", "uid",
-    "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
-    "deletionGracePeriodSeconds", "ownerReferences", "finalizers", "managedFields",
-)  # fmt: skip
 _WORD = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _WORDS = f"at most {MAX_WORD} ASCII letters, digits, - _ . inside of letters or digits"
 
 
@@ -44,16 +37,6 @@ class Context:
     def own_namespace(self) -> str:
         """Of a kind that always has one."""
         return self.namespace or "default"
-
-
-def namespace_of(metadata: dict[str, Node]) -> str:
-    """Of a document that has one."""
-    if "namespace" not in metadata:
-        return "default"
-    name = metadata["namespace"].text()
-    if not _NAMESPACE.fullmatch(name):
-        raise metadata["namespace"].error("a namespace's name as in RFC 1123: a-z, 0-9 and -")
-    return name
 
 
 def selector(node: Node, *, prefix: str = "") -> Selector:
@@ -171,20 +154,8 @@ def port(fields: dict[str, Node], protocol: int, *, quoted: bool = False) -> lis
         if last is not None:
             raise last.error("no endPort beside a port's name")
         return [NamedPort(protocol, name)]
-    start = number(first, 0 if quoted else 1, 65535, "or a port's name", or_text=quoted)
-    end = start if last is None else number(last, start, 65535)
+    start = first.number(0 if quoted else 1, 65535, "or a port's name", or_text=quoted)
+    end = start if last is None else last.number(start, 65535)
     if start == 0 and last is None:
         end = 65535
     return list(expand(protocol, start, end))
-
-
-def number(node: Node, low: int, high: int, more: str = "", *, or_text: bool = False) -> int:
-    """A whole number; or_text: also in quotes."""
-    value = node.value
-    digits = isinstance(value, str) and value.isascii() and value.isdigit()
-    if digits and or_text:
-        value = int(value[:MAX_DIGITS])
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        quotes = ", without quotes" if digits and not or_text else ""
-        raise node.error(f"a number from {low} to {high}{quotes} {more}".rstrip())
-    return value

@@ -94,7 +94,7 @@ def cluster_network_policy(spec: Node, context: Context) -> Iterator[Policy]:
         _pods(top["subject"], top["subject"].mapping("namespaces", "pods")),
         tuple(rules),
         tier=_TIERS[top["tier"].one_of(list(_TIERS))],
-        priority=fields.number(top["priority"], 0, 1000),
+        priority=top["priority"].number(0, 1000),
         file=spec.file,
         line=spec.line,
     )
@@ -180,14 +180,14 @@ def _destination(node: Node, protocol: int) -> PortRange:
     if len(parts) != 1:
         raise node.error("a number or a range", " and ".join(parts) or "none")
     if "number" in parts:
-        only = fields.number(parts["number"], 1, 65535)
+        only = parts["number"].number(1, 65535)
         return PortRange(protocol, only, only)
     ends = parts["range"].mapping("start", "end")
     for needed in ("start", "end"):
         if needed not in ends:
             raise parts["range"].error(f"a field {needed}", f"no {needed}")
-    first = fields.number(ends["start"], 1, 65535)
-    return PortRange(protocol, first, fields.number(ends["end"], first, 65535))
+    first = ends["start"].number(1, 65535)
+    return PortRange(protocol, first, ends["end"].number(first, 65535))
 
 
 __all__ = ["cluster_network_policy", "network_policy"]

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the service table as map entries, and map entries as rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pycilium.datapath import render
+from pycilium.datapath.config import jiffies, seconds
+from pycilium.datapath.wire import addr, address_of, be16
+from pycilium.lb import ServiceRow
+from pycilium.model import BackendState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pycilium.datapath.core import Core
+    from pycilium.lb import BackendRow, Changes
+    from pycilium.model import Change, Frontend
+    from pycilium.model.service import Network
+
+
+@attrs.frozen
+class Step:
+    """Entries of one map that are written, or deleted, in one go."""
+
+    map: str
+    pairs: Mapping[bytes, bytes]
+    delete: bool = False
+
+
+class Writer:
+    """Knows the structs of one loaded object."""
+
+    def __init__(self, core: Core) -> None:
+        self._specs = core.spec.maps
+        self._static_bits = int(core.limits.PCL_SOURCES_STATIC_BITS)
+        self._deny = int(core.spec.enums["pcl_service_flags"].PCL_SERVICE_SOURCES_DENY)
+        states = core.spec.enums["pcl_backend_state"]
+        self._numbers = {one: int(states[f"PCL_BACKEND_{one.name}"]) for one in BackendState}
+        self._states = {number: state for state, number in self._numbers.items()}
+
+    def steps(self, changes: Changes) -> tuple[Step, ...]:
+        """What carries out the changes, in order; nothing that would write nothing."""
+        services = [(_key(one), self._service(row)) for one, row in changes.services.items()]
+        removed: list[tuple[Any, Any]] = [(_key(frontend), {}) for frontend in changes.removed]
+        plan: tuple[tuple[str, list[tuple[Any, Any]], bool], ...] = (
+            ("pcl_backends", self._backends(changes.backends), False),
+            ("pcl_source_ranges", self._sources(changes.sources), False),
+            ("pcl_slots", list(changes.slots), False),
+            ("pcl_services", services, False),
+            ("pcl_services", removed, True),
+            ("pcl_backends", self._backends(changes.retired), False),
+            ("pcl_source_ranges", self._sources(changes.unused), True),
+        )
+        return tuple(
+            Step(name, self._encode(name, rows), gone) for name, rows, gone in plan if rows
+        )
+
+    def entries(self, steps: Iterable[Step]) -> Iterator[Change]:
+        """The steps as text."""
+        for step in steps:
+            before, after = (step.pairs, {}) if step.delete else ({}, step.pairs)
+            yield from render.changes(self._specs[step.map], step.map, before, after)
+
+    def row_of(self, value: Any) -> ServiceRow:
+        """struct pcl_service_value as a row."""
+        return ServiceRow(
+            value.id,
+            value.first,
+            value.count,
+            affinity=seconds(value.affinity),
+            sources=value.sources,
+            deny=bool(value.flags & self._deny),
+        )
+
+    def state_of(self, number: int) -> BackendState | None:
+        """enum pcl_backend_state; None where there is no backend."""
+        return self._states.get(number)
+
+    def ranges_of(self, pairs: Iterable[tuple[Any, Any]]) -> dict[int, list[Network]]:
+        """Entries of pcl_source_ranges by set. The family of a prefix is told by its service."""
+        found: dict[int, list[Any]] = defaultdict(list)
+        for key, family in pairs:
+            length = key.prefixlen - self._static_bits
+            network = ip_network((address_of(key.addr.bytes, family), length))
+            found[key.set].append(network)
+        return found
+
+    def _encode(self, name: str, rows: list[tuple[Any, Any]]) -> dict[bytes, bytes]:
+        spec = self._specs[name]
+        assert spec.key is not None
+        assert spec.value is not None
+        return {spec.key.encode(key): spec.value.encode(value) for key, value in rows}
+
+    def _service(self, row: ServiceRow) -> dict[str, Any]:
+        return {
+            "id": row.id,
+            "first": row.first,
+            "count": row.count,
+            "flags": self._deny if row.deny else 0,
+            "affinity": jiffies(row.affinity),
+            "sources": row.sources,
+        }
+
+    def _backends(self, rows: Iterable[BackendRow]) -> list[tuple[Any, Any]]:
+        return [(row.index, self._backend(row)) for row in rows]
+
+    def _backend(self, row: BackendRow) -> dict[str, Any]:
+        if row.gone:
+            return {"id": row.id}
+        return {
+            "addr": addr(row.backend.address),
+            "port_be": be16(row.backend.port),
+            "state": self._numbers[row.backend.state],
+            "family": row.backend.address.version,
+            "id": row.id,
+            "service": row.service,
+            "index": row.index,
+        }
+
+    def _sources(self, rows: Iterable[tuple[int, Network]]) -> list[tuple[Any, Any]]:
+        return [
+            (
+                {
+                    "prefixlen": self._static_bits + one.prefixlen,
+                    "set": number,
+                    "addr": addr(one.network_address),
+                },
+                one.version,
+            )
+            for number, one in rows
+        ]
+
+
+def _key(frontend: Frontend) -> dict[str, Any]:
+    return {
+        "addr": addr(frontend.address),
+        "port_be": be16(frontend.port),
+        "protocol": frontend.protocol,
+        "family": frontend.address.version,
+    }

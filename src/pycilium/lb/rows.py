@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service maps hold, in rows, and what a change writes and deletes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from pycilium.model.frontend import Backend, Frontend
+from pycilium.model.service import Network
+
+
+@attrs.frozen
+class ServiceRow:
+    """pcl_services: a frontend's run of slots, and what it asks of its clients.
+
+    affinity: seconds, 0 for none. sources: the number of its set of source ranges, 0 for none.
+    """
+
+    id: int
+    first: int
+    count: int
+    affinity: int = 0
+    sources: int = 0
+    deny: bool = False
+
+
+@attrs.frozen
+class BackendRow:
+    """pcl_backends: one server of one service at an index; gone: only its number stays."""
+
+    index: int
+    id: int
+    service: int
+    backend: Backend
+    gone: bool = False
+
+
+@attrs.frozen
+class Changes:
+    """What to write, in this order; then what to delete.
+
+    backends and sources, slots, services; then retired (backends that get nothing new any more),
+    removed services, unused source ranges.
+    """
+
+    backends: tuple[BackendRow, ...] = ()
+    sources: tuple[tuple[int, Network], ...] = ()
+    slots: tuple[tuple[int, int], ...] = ()
+    services: Mapping[Frontend, ServiceRow] = attrs.field(factory=dict)
+    retired: tuple[BackendRow, ...] = ()
+    removed: tuple[Frontend, ...] = ()
+    unused: tuple[tuple[int, Network], ...] = ()
+    added: int = 0
+    changed: int = 0
+
+    @property
+    def writes(self) -> int:
+        """Map entries written or deleted."""
+        lists = (self.backends, self.sources, self.slots, self.services)
+        return sum(map(len, (*lists, self.retired, self.removed, self.unused)))
+
+
+@attrs.frozen
+class Standing:
+    """What the maps hold of one service, as adopt() reads it."""
+
+    row: ServiceRow
+    servers: tuple[BackendRow, ...]
+    run: tuple[int, ...]
+    sources: tuple[Network, ...] = ()
+
+
+@attrs.frozen
+class Sizes:
+    """How much the maps hold."""
+
+    services: int
+    slots: int
+    backends: int
+    sources: int = 16384
