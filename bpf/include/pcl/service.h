@@ -28,6 +28,25 @@ static __always_inline __u32 pcl_service_hash(const struct pcl_packet *packet, _
 	return pcl_mix(pcl_mix(hash) ^ ((__u32)packet->tuple.sport_be << 16 | service));
 }
 
+/* PCL_OK with *backend set, or a drop: the one that the hash points to. */
+static __always_inline int pcl_service_pick(const struct pcl_service_value *service, __u32 hash,
+					    const int family, struct pcl_backend **backend)
+{
+	__u32 slot = service->first + (((__u64)hash * service->count) >> 32);
+	const __u32 *index;
+
+	if (!service->count)
+		return PCL_DROP(PCL_DROP_NO_BACKEND);
+	index = bpf_map_lookup_elem(&pcl_slots, &slot);
+	if (!index)
+		return PCL_DROP(PCL_DROP_NO_BACKEND);
+	slot = *index;
+	*backend = bpf_map_lookup_elem(&pcl_backends, &slot);
+	if (!*backend || (*backend)->family != family)
+		return PCL_DROP(PCL_DROP_NO_BACKEND);
+	return PCL_OK;
+}
+
 /* PCL_OK with *backend set, PCL_UNKNOWN where the destination is no service, or a drop. */
 static __always_inline int pcl_service_select(struct pcl_packet *packet, const int family,
 					      struct pcl_backend **backend)
@@ -39,8 +58,7 @@ static __always_inline int pcl_service_select(struct pcl_packet *packet, const i
 	    .family = family,
 	};
 	const struct pcl_service_value *service;
-	const __u32 *index;
-	__u32 slot;
+	int result;
 
 	if (packet->tuple.protocol != IPPROTO_TCP && packet->tuple.protocol != IPPROTO_UDP)
 		return PCL_UNKNOWN;
@@ -50,17 +68,9 @@ static __always_inline int pcl_service_select(struct pcl_packet *packet, const i
 	if (!service)
 		return PCL_UNKNOWN;
 	packet->service = service->id;
-	if (!service->count)
-		return PCL_DROP(PCL_DROP_NO_BACKEND);
-	slot = service->first +
-	       (((__u64)pcl_service_hash(packet, service->id) * service->count) >> 32);
-	index = bpf_map_lookup_elem(&pcl_slots, &slot);
-	if (!index)
-		return PCL_DROP(PCL_DROP_NO_BACKEND);
-	slot = *index;
-	*backend = bpf_map_lookup_elem(&pcl_backends, &slot);
-	if (!*backend || (*backend)->family != family)
-		return PCL_DROP(PCL_DROP_NO_BACKEND);
+	result = pcl_service_pick(service, pcl_service_hash(packet, service->id), family, backend);
+	if (result)
+		return result;
 	pcl_trace_at(PCL_STEP_BACKEND, (*backend)->id, bpf_ntohs((*backend)->port_be), 0, 0,
 		     &(*backend)->addr);
 	return PCL_OK;

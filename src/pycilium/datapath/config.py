@@ -57,6 +57,7 @@ class Config:
     ipv4: bool = True
     ipv6: bool = True
     services: bool = True
+    socket_lb: str | None = None  # a cgroup2 directory
 
     def variables(self, *, trace: bool = False) -> dict[str, dict[str, Any]]:
         """Values of the object's .rodata variables."""

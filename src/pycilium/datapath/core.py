@@ -97,6 +97,11 @@ class Core:
         assert inner is not None
         return self.sizes.get(SET_MAP, inner.max_entries)
 
+    def require_full(self, table: Map, entries: int) -> None:
+        """MapFullError where a whole content does not fit."""
+        if entries > table.max_entries:
+            raise MapFullError(table.name, needed=entries, used=0, size=table.max_entries)
+
     def require_room(self, name: str, used: int, needed: int, size: int | None = None) -> None:
         """MapFullError before the first write."""
         limit = self.maps[name].max_entries if size is None else size

@@ -18,7 +18,7 @@ from pycilium.lb import ServiceRow, ServiceTable
 from pycilium.model import Backend, Delta, Frontend, ServiceLB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pycilium.datapath.core import Core
     from pycilium.lb import Changes
@@ -38,6 +38,7 @@ class Services:
         )
         self._table = ServiceTable(self._sizes)  # type: ignore[arg-type]
         self.pending: tuple[ServiceLB, ...] | None = None
+        self.changed: Callable[[Sequence[ServiceLB], Sequence[ServiceLB]], None] | None = None
 
     def __iter__(self) -> Iterator[ServiceLB]:
         return iter(self._table.services)
@@ -71,8 +72,11 @@ class Services:
                 self._core.save()
             finally:
                 self.pending = None
+            before = self._table.services
             self._write(changes, rows)
             accept()
+            if self.changed is not None:
+                self.changed(before, wanted)
             return self._delta(changes, rows)
 
     def find(self, number: int) -> ServiceLB | None:
