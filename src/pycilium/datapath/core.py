@@ -70,6 +70,13 @@ class Core:
         was_open, self._closed = not self._closed, True
         return was_open
 
+    def replace(self, fresh: Object) -> Object:
+        """Go on with another object over the same maps; the old one, to be closed."""
+        old, self.object = self.object, fresh
+        if self.pins is not None:
+            self.manifest.move(self.maps["pcl_manifest"])
+        return old
+
     def save(self) -> None:
         """Write the manifest, if this datapath keeps one and it would change."""
         if self.pins is not None:

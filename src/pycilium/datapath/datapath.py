@@ -224,7 +224,7 @@ class Datapath:
             self.sockets.reload()
             if self._core.pins is not None:
                 pins.replace_programs(fresh, self._core.pins)
-            self._core.object, old = fresh, self._core.object
+            old = self._core.replace(fresh)
             self._explainer.close()
             old.close()
 

@@ -31,11 +31,17 @@ _GRACE = 0.005  # seconds in which a connect() that chose before the change arri
 class GoneSockets:
     """Loaded on first need; `peers` is the socket layer's map of connected sockets."""
 
-    def __init__(self, peers: Map, find_namespace: Callable[[int], NetNS | None]) -> None:
+    def __init__(
+        self,
+        peers: Map,
+        find_namespace: Callable[[int], NetNS | None],
+        *,
+        in_kernel: bool | None = None,
+    ) -> None:
         self._peers = peers
         self._find_namespace = find_namespace
         self._object: Object | None = None
-        self._in_kernel = features.have_sock_destroy()
+        self._in_kernel = features.have_sock_destroy() if in_kernel is None else in_kernel
 
     def end(self, old: Sequence[ServiceLB], new: Sequence[ServiceLB]) -> None:
         """Those between frontends and backends that were together and are so no more."""
