@@ -16,7 +16,7 @@
 
 #define PCL_SOCKET_PROGRAM(section, call, family)                                                  \
 	SEC(section)                                                                               \
-	int call##family(struct bpf_sock_addr *ctx)                                       \
+	int call##family(struct bpf_sock_addr *ctx)                                                \
 	{                                                                                          \
 		return pcl_socket_##call(ctx, family);                                             \
 	}

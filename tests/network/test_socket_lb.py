@@ -365,9 +365,10 @@ def test_policy_judges_the_backend(lab: Lab) -> None:
         assert ask(one) == "db"
     with pytest.raises(TimeoutError):
         lab.connect("db2", VIP4, 80)
-    with lab.socket("web", VIP4, UDP) as one, pytest.raises(TimeoutError):
+    with lab.socket("web", VIP4, UDP) as one:
         one.settimeout(0.3)
-        asked(one, VIP4, 53)
+        with pytest.raises(TimeoutError):
+            asked(one, VIP4, 53)
     steps = lab.dp.explain("web", f"{VIP4}:80/tcp").steps
     assert [one.stage for one in steps][:2] == ["socket", "parse"]
     assert "straight to a backend" in str(steps[0])
@@ -422,7 +423,7 @@ import os, signal, sys
 from pathlib import Path
 from pycilium import Datapath, ServiceLB
 (Path(sys.argv[2]) / "cgroup.procs").write_text(str(os.getpid()))
-dp = Datapath.open(pin="t", bpffs=sys.argv[1], socket_lb=sys.argv[2])
+dp = Datapath.open(pin="sock", bpffs=sys.argv[1], socket_lb=sys.argv[2])
 dp.endpoints.create("10.1.0.10", labels={"app": "web"}, name="web")
 dp.endpoints.create("10.1.0.20", labels={"app": "db"}, name="db")
 dp.services.apply([ServiceLB("10.96.0.1:80/tcp", backends=["10.1.0.20:7000"])])
@@ -438,13 +439,13 @@ def test_killed_and_adopted(node: NetNS, bpffs: Path, cgroup: Path) -> None:
     )
     assert child.wait(30) == -signal.SIGKILL
     with ExitStack() as stack:
-        web = stack.enter_context(NetNS.open("pcl-t-1"))
-        db = stack.enter_context(NetNS.open("pcl-t-2"))
+        web = stack.enter_context(NetNS.open("pcl-sock-1"))
+        db = stack.enter_context(NetNS.open("pcl-sock-2"))
         stack.enter_context(echo(db, "db", 7000))
         for where in (web, node):
             one = stack.enter_context(where.run(socket.create_connection, (VIP4, 80), 2))
             assert (one.getpeername(), ask(one)) == ((VIP4, 80), "db")
-        dp = stack.enter_context(node.run(lambda: Datapath.adopt("t", bpffs=str(bpffs))))
+        dp = stack.enter_context(node.run(lambda: Datapath.adopt("sock", bpffs=str(bpffs))))
         assert dp.status().sockets == f"{cgroup}: {' '.join(HOOKS)}"
         dp.reload()
         assert ask(one) == "db"
