@@ -22,9 +22,9 @@ import pytest
 
 from pycilium import Datapath, Policy, ServiceLB, SpecError
 from pycilium.datapath.gone import GoneSockets
-from pycilium.datapath.sockets import HOOKS
 from pycilium.libbpf import ObjectSpec, read_iterator
 from pycilium.libbpf._build import compile_bpf
+from pycilium.libbpf.kinds import ADDRESS_HOOKS
 from pycilium.net import NetNS, addresses
 from support import cgroups
 from support.servers import Echo, echo
@@ -406,7 +406,7 @@ def test_no_wrong_destination_while_services_change(lab: Lab) -> None:
 
 def test_reload_and_close(lab: Lab) -> None:
     status = lab.dp.status().sockets
-    assert status == f"{lab.cgroup}: {' '.join(HOOKS)}"
+    assert status == f"{lab.cgroup}: {' '.join(ADDRESS_HOOKS)}"
     with lab.connect("host", VIP4, 80) as one:
         lab.dp.reload()
         assert lab.dp.status().sockets == status
@@ -446,7 +446,7 @@ def test_killed_and_adopted(node: NetNS, bpffs: Path, cgroup: Path) -> None:
             one = stack.enter_context(where.run(socket.create_connection, (VIP4, 80), 2))
             assert (one.getpeername(), ask(one)) == ((VIP4, 80), "db")
         dp = stack.enter_context(node.run(lambda: Datapath.adopt("sock", bpffs=str(bpffs))))
-        assert dp.status().sockets == f"{cgroup}: {' '.join(HOOKS)}"
+        assert dp.status().sockets == f"{cgroup}: {' '.join(ADDRESS_HOOKS)}"
         dp.reload()
         assert ask(one) == "db"
         with web.run(socket.create_connection, (VIP4, 80), 2) as inside:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from pycilium.datapath import cgroup, pins
 from pycilium.datapath.gone import GoneSockets
 from pycilium.errors import KernelError, NotSupportedError, SpecError
-from pycilium.libbpf import CgroupHook, Link, Object, ObjectSpec, features
+from pycilium.libbpf import Link, Object, ObjectSpec, features
+from pycilium.libbpf.kinds import ADDRESS_HOOKS
 from pycilium.model import Delta
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
     from pycilium.model import ServiceLB
     from pycilium.net import NetNS
 
-HOOKS = {
-    "connect4": CgroupHook.INET4_CONNECT,
-    "connect6": CgroupHook.INET6_CONNECT,
-    "getpeername4": CgroupHook.INET4_GETPEERNAME,
-    "getpeername6": CgroupHook.INET6_GETPEERNAME,
-    "sendmsg4": CgroupHook.UDP4_SENDMSG,
-    "sendmsg6": CgroupHook.UDP6_SENDMSG,
-    "recvmsg4": CgroupHook.UDP4_RECVMSG,
-    "recvmsg6": CgroupHook.UDP6_RECVMSG,
-}
 _SHARED = ("pcl_services", "pcl_slots", "pcl_backends")
 _OWN = ("pcl_peers", "pcl_sends", "pcl_namespaces", "pcl_exempt")
 
@@ -96,7 +87,7 @@ class Sockets:
         require_hooks()
         self._object = self._load({})
         self.admit(self._core.node.cookie)
-        for name in HOOKS:
+        for name in ADDRESS_HOOKS:
             self._attach(name)
         if self._core.pins is not None:
             _pin(self._object, self._core.pins)
@@ -106,7 +97,7 @@ class Sockets:
         if self.cgroup is None or self._core.pins is None:
             return
         self._object = pins.open_object(_spec(), self._core.pins, maps=(*_OWN, *_SHARED))
-        for name in HOOKS:
+        for name in ADDRESS_HOOKS:
             link = _open_live(self._link_pin(name), cgroup.number(self.cgroup))
             if link is not None:
                 self._links[name] = link
@@ -200,7 +191,7 @@ class Sockets:
     def _attach(self, name: str) -> None:
         assert self._object is not None
         assert self.cgroup is not None
-        link = Link.attach_cgroup(self._object.programs[name], self.cgroup, HOOKS[name])
+        link = Link.attach_cgroup(self._object.programs[name], self.cgroup, ADDRESS_HOOKS[name])
         self._links[name] = link
         if self._core.pins is not None:
             self._link_pin(name).unlink(missing_ok=True)
@@ -213,7 +204,7 @@ class Sockets:
 
 def require_hooks() -> None:
     """NotSupportedError, with the first call whose hook this kernel lacks."""
-    for name, hook in HOOKS.items():
+    for name, hook in ADDRESS_HOOKS.items():
         if not features.have_cgroup_hook(hook):
             raise NotSupportedError(f"cgroup hook {name}", minimum_kernel="5.8")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pycilium.datapath import hooks
-from pycilium.datapath.sockets import HOOKS
 from pycilium.libbpf import features
+from pycilium.libbpf.kinds import ADDRESS_HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +115,7 @@ def read_sockets(sockets: Sockets) -> str:
     """The cgroup and the calls whose programs are attached there, and those whose are not."""
     if sockets.cgroup is None:
         return "off"
-    missing = [name for name in HOOKS if name not in sockets.hooks]
+    missing = [name for name in ADDRESS_HOOKS if name not in sockets.hooks]
     text = f"{sockets.cgroup}: {' '.join(sockets.hooks) or 'none'}"
     return f"{text}; missing: {' '.join(missing)}" if missing else text
 
