@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from benchmarks import command, kubeproxy, pods
+from benchmarks import cgroup, command, kubeproxy, pods
 from benchmarks.load import Path, server
 from benchmarks.node import Node
 from pycilium import Policy, ServiceLB
@@ -52,19 +52,31 @@ def ruled(name: str, rules: Rules, count: int) -> Iterator[Path]:
 
 
 @contextmanager
-def pycilium(name: str, count: int) -> Iterator[Path]:
+def pycilium(name: str, count: int, *, at_socket: bool = False) -> Iterator[Path]:
     """Endpoints of pycilium, with `count` services and a policy for the server."""
     wanted = kubeproxy.services(count, TARGET)
-    with pods.unconnected() as between, Node.open(between.node) as node:
+    with ExitStack() as stack:
+        directory = stack.enter_context(cgroup.made(str(count))) if at_socket else None
+        between = stack.enter_context(pods.unconnected())
+        opened = Node.open(between.node, socket_lb=directory or False, sizes=_sizes(count))
+        node = stack.enter_context(opened)
         node.endpoint("client", pods.CLIENT, pod=between.client)
         node.endpoint("server", pods.SERVER, pod=between.server)
         node.apply_policies([Policy.from_yaml(POLICY)])
         node.apply_services(service_objects(wanted))
         node.require_rule(pods.CLIENT, wanted[-1].frontend, "server")
+        stack.enter_context(server(between.server, pods.PORT))
         # The event ring is read between the rounds, so that every connection writes its event.
-        with server(between.server, pods.PORT), node.events() as events:
-            target = wanted[-1]
-            yield Path(name, between.client, target.address, target.port, events.drain)
+        events = stack.enter_context(node.events())
+        target = wanted[-1]
+        way = (between.client, target.address, target.port)
+        yield Path(name, *way, events.drain, directory)
+
+
+def _sizes(count: int) -> dict[str, int]:
+    """Room for the services where the default has none."""
+    maps = ("pcl_services", "pcl_slots", "pcl_backends")
+    return dict.fromkeys(maps, 2 * count) if count > 30_000 else {}
 
 
 def service_objects(wanted: Sequence[kubeproxy.Service]) -> list[ServiceLB]:

@@ -8,10 +8,11 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path as Directory
 
 import attrs
 
-from benchmarks import build
+from benchmarks import build, cgroup
 from benchmarks.errors import BenchmarkError
 from pycilium.net import NetNS
 
@@ -38,6 +39,7 @@ class Path:
     address: str
     port: int
     before: Callable[[], object] = lambda: None
+    cgroup: Directory | None = None
 
     def measure(self, connections: int, round_trips: int) -> Sample:
         """Run the client once; `before` is called first, untimed."""
@@ -50,7 +52,8 @@ class Path:
             _processor(CLIENT_PROCESSOR),
         ]
         command = [str(build.tool("client")), *map(str, arguments)]
-        client = self.client.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with cgroup.joined(self.cgroup):
+            client = self.client.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         output, complaint = client.communicate()
         if client.returncode:
             raise BenchmarkError(f"{self.name}: no connection: {complaint.decode().strip()}")

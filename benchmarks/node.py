@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from benchmarks.errors import BenchmarkError
@@ -20,9 +21,16 @@ class Node:
         self.datapath = datapath
 
     @classmethod
-    def open(cls, namespace: NetNS) -> Node:
+    def open(
+        cls,
+        namespace: NetNS,
+        *,
+        socket_lb: bool | Path = False,
+        sizes: dict[str, int] | None = None,
+    ) -> Node:
         """Open a scoped datapath in the namespace."""
-        return cls(namespace, namespace.run(Datapath.open))
+        opened = namespace.run(lambda: Datapath.open(socket_lb=socket_lb, sizes=sizes))
+        return cls(namespace, opened)
 
     def close(self) -> None:
         self.namespace.run(self.datapath.close)

@@ -20,6 +20,9 @@ GOALS = {
         "connections: pycilium, 3 services": 0.97,
         "connections: pycilium, 3 services, beside 1 service": 0.98,
         "connect p50: pycilium, 3 services": 1.05,
+        "connections: pycilium at the socket, 3 services": 0.97,
+        "connections: pycilium at the socket, 3 services, beside 1 service": 0.98,
+        "connect p50: pycilium at the socket, 3 services": 1.05,
     },
     "policy": {
         "40 identities, 20 policies: cold": 1,

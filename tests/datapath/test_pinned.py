@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pycilium import ConflictError, Datapath, Policy, SpecError
+from pycilium import ConflictError, Datapath, Policy, ServiceLB, SpecError
 from pycilium.net import NetNS, links
 
 from .conftest import State, state
@@ -142,3 +142,12 @@ def test_what_nobody_named_is_gone_after_adopting(node: NetNS, bpffs: Path) -> N
     assert len(again.object.maps["pcl_ipcache"]) == kept
     assert "world" in str(again.explain("web", "198.51.100.1:80/tcp"))
     again.destroy()
+
+
+def test_pinned_datapath_is_changed_after_reload(node: NetNS, bpffs: Path) -> None:
+    with node.run(lambda: Datapath.open(pin="t", bpffs=str(bpffs))) as dp:
+        dp.reload()
+        dp.services.apply(ServiceLB("10.96.0.10:80/tcp", backends=["10.1.0.20:80"]))
+    with adopt(node, bpffs) as again:
+        assert [str(one.frontend) for one in again.services] == ["10.96.0.10:80/tcp"]
+        again.destroy()

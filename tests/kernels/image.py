@@ -18,6 +18,7 @@ INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t bpf bpf /sys/fs/bpf
+/bin/busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for module in $(/bin/busybox cat /modules/order); do /bin/busybox insmod /modules/$module; done
 export PATH=/bin PYTHONHOME={home} PYTHONPATH=/src PYTHONDONTWRITEBYTECODE=1
 {python} /src/guest.py {objects} 2>&1

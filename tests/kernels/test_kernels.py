@@ -31,7 +31,8 @@ def test_every_program_in_every_configuration(series: str, hook: str, tmp_path: 
     assert booted[0].startswith(f"{series}.")
     assert booted[1] == hook
     results = [line for line in lines if "RESULT ok " in line]
+    missing = {line.split()[-1] for line in lines if "LEFT OUT " in line}
+    assert missing == ({"destroy_tcp", "destroy_udp"} if series == "6.1" else set())
     programs = {name: len(ObjectSpec.bundled(name).programs) for name in OBJECTS}
-    assert len(results) == sum(
-        n * (48 if name == "endpoint" else 1) for name, n in programs.items()
-    )
+    expected = sum(n * (48 if name == "endpoint" else 1) for name, n in programs.items())
+    assert len(results) == expected - len(missing)

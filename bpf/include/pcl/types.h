@@ -82,6 +82,7 @@ enum pcl_limits {
 	PCL_SOURCES_STATIC_BITS = 32,  /* number of the set */
 	PCL_IDENTITY_HOST = 1,
 	PCL_IDENTITY_WORLD = 2,
+	PCL_SENDS = 16, /* services that one unconnected UDP socket is answered from */
 };
 
 union pcl_addr {
@@ -268,6 +269,42 @@ struct pcl_fragment_value {
 	__u16 pad;
 };
 
+/* At a socket: what the application named, and where its packets go. */
+struct pcl_translation {
+	union pcl_addr frontend;
+	union pcl_addr backend;
+	__be16 frontend_port_be;
+	__be16 backend_port_be;
+	__u8 protocol;
+	__u8 family;
+	__u16 pad;
+};
+
+/* One service that an unconnected UDP socket sends to. */
+struct pcl_send {
+	struct pcl_translation translation; /* protocol 0: none yet */
+	__u32 first;			    /* the service's run of slots at the last send */
+	__u32 count;
+	__u32 used; /* of pcl_sends.clock, at the last send */
+};
+
+/* All of them; the one that was used least lately gives way. */
+struct pcl_sends {
+	__u32 clock;
+	struct pcl_send entries[PCL_SENDS];
+};
+
+/* A socket whose backend has gone, for user space. */
+struct pcl_gone_socket {
+	__u64 netns; /* cookies */
+	__u64 socket;
+	struct pcl_translation translation;
+	union pcl_addr source;
+	__be16 source_port_be;
+	__u16 pad;
+	__u32 connected; /* 0: on its way, or gone elsewhere */
+};
+
 struct pcl_counter {
 	__u64 packets;
 	__u64 bytes;
@@ -384,5 +421,6 @@ _Static_assert(sizeof(struct pcl_source_key) == 24, "pcl_source_key");
 _Static_assert(sizeof(struct pcl_ct4_key) == 16, "pcl_ct4_key");
 _Static_assert(sizeof(struct pcl_ct6_key) == 40, "pcl_ct6_key");
 _Static_assert(sizeof(struct pcl_fragment_key) == 40, "pcl_fragment_key");
+_Static_assert(sizeof(struct pcl_translation) == 40, "pcl_translation");
 
 #endif /* PCL_TYPES_H */

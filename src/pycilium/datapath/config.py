@@ -59,6 +59,7 @@ class Config:
     services: bool = True
     node_name: str = ""
     zone: str = ""
+    socket_lb: str | None = None  # a cgroup2 directory
 
     def variables(self, *, trace: bool = False) -> dict[str, dict[str, Any]]:
         """Values of the object's .rodata variables."""

@@ -70,6 +70,13 @@ class Core:
         was_open, self._closed = not self._closed, True
         return was_open
 
+    def replace(self, fresh: Object) -> Object:
+        """Go on with another object over the same maps; the old one, to be closed."""
+        old, self.object = self.object, fresh
+        if self.pins is not None:
+            self.manifest.move(self.maps["pcl_manifest"])
+        return old
+
     def save(self) -> None:
         """Write the manifest, if this datapath keeps one and it would change."""
         if self.pins is not None:
@@ -96,6 +103,11 @@ class Core:
         inner = self.maps["pcl_policies"].inner
         assert inner is not None
         return self.sizes.get(SET_MAP, inner.max_entries)
+
+    def require_full(self, table: Map, entries: int) -> None:
+        """MapFullError where a whole content does not fit."""
+        if entries > table.max_entries:
+            raise MapFullError(table.name, needed=entries, used=0, size=table.max_entries)
 
     def require_room(self, name: str, used: int, needed: int, size: int | None = None) -> None:
         """MapFullError before the first write."""

@@ -6,9 +6,10 @@ from __future__ import annotations
 import errno
 import platform
 import warnings
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from pycilium.datapath import pins, status
+from pycilium.datapath import cgroup, pins, status
 from pycilium.datapath.config import Config, EventLevel
 from pycilium.datapath.core import SET_MAP, Core, check_sizes
 from pycilium.datapath.endpoints import Endpoints
@@ -19,8 +20,9 @@ from pycilium.datapath.policies import Policies
 from pycilium.datapath.restore import manifest_of, restore
 from pycilium.datapath.rules import Rules
 from pycilium.datapath.services import Services
+from pycilium.datapath.sockets import Sockets
 from pycilium.datapath.twin import reload_programs
-from pycilium.errors import PermissionDeniedError
+from pycilium.errors import PermissionDeniedError, SpecError
 from pycilium.libbpf import Object, ObjectSpec, features
 from pycilium.model import LabelFilter
 from pycilium.net import NetNS
@@ -48,8 +50,11 @@ class Datapath:
         self._rules = Rules()
         self.identities = Identities(core)
         self.policies = Policies(core, self.identities, self._rules)
-        self.endpoints = Endpoints(core, self.identities, self.policies)
+        self.sockets = Sockets(core)
+        self.endpoints = Endpoints(core, self.identities, self.policies, self.sockets)
         self.services = Services(core)
+        self.services.changed = self.sockets.services_changed
+        self.sockets.find_namespace = self._namespace
         self._flows = Flows(
             core, self.endpoints, self.identities, self._rules, self.services, self.policies
         )
@@ -73,6 +78,7 @@ class Datapath:
         services: bool = True,
         node_name: str | None = None,
         zone: str = "",
+        socket_lb: bool | str | os.PathLike[str] = False,
     ) -> Datapath:
         """Load the programs; nothing is attached until there are endpoints.
 
@@ -82,6 +88,9 @@ class Datapath:
         rules also mean endpoints and nodes, as in Kubernetes; else only the world, as in Cilium.
         label_filter: which labels make an identity; PolicySet.label_effect() tries one out.
         node_name, zone: where this is, for backends that name theirs; None: the host's name.
+        socket_lb: translate services at the sockets of the node and its endpoints, for the
+        processes of a cgroup2 directory; True: of all. Packets of what it does not reach are
+        translated as without it.
         Linux >= 6.1.
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
@@ -98,7 +107,10 @@ class Datapath:
             services=services,
             node_name=platform.node() if node_name is None else node_name,
             zone=zone,
+            socket_lb=cgroup.choose(socket_lb),
         )
+        if config.socket_lb and not services:
+            raise SpecError("socket_lb", socket_lb, "False where services=False")
         spec = ObjectSpec.bundled("endpoint")
         checked = check_sizes(spec, sizes)
         where = None if pin is None else pins.directory(pin, bpffs)
@@ -122,18 +134,19 @@ class Datapath:
         where = pins.directory(name, bpffs)
         _require_privileges()
         loaded = pins.open_object(spec, where)
-        node = NetNS.current()
-        try:
+        with ExitStack() as undo:
+            undo.callback(loaded.close)
+            node = NetNS.current()
+            undo.callback(node.close)
             core = Core(node=node, spec=spec, loaded=loaded, config=Config(), pins=where, sizes={})
             content = core.manifest.read()
             core.config = Config.from_dict(content["config"])
             core.sizes = content["sizes"]
             datapath = cls(core)
+            undo.callback(datapath.sockets.close)
+            datapath.sockets.adopt()
             restore(datapath, core, content)
-        except BaseException:
-            loaded.close()
-            node.close()
-            raise
+            undo.pop_all()
         return datapath
 
     @classmethod
@@ -145,20 +158,22 @@ class Datapath:
         where: Any,
         sizes: dict[str, int],
     ) -> Datapath:
-        node = NetNS.current()
-        try:
+        with ExitStack() as undo:
+            undo.callback(loaded.close)
+            node = NetNS.current()
+            undo.callback(node.close)
             if where is not None:
                 pins.create(where)
+                undo.callback(pins.remove, where)
             core = Core(node=node, spec=spec, loaded=loaded, config=config, pins=where, sizes=sizes)
             datapath = cls(core)
+            undo.callback(datapath.sockets.close)
             datapath.policies.read_node()
+            datapath.sockets.start()
             if where is not None:
                 core.save()
                 pins.pin(loaded, where)
-        except BaseException:
-            loaded.close()
-            node.close()
-            raise
+            undo.pop_all()
         return datapath
 
     @property
@@ -212,9 +227,10 @@ class Datapath:
             fresh = reload_programs(self._core)
             for endpoint in self.endpoints:
                 endpoint.replace_programs(self._core.node, fresh)
+            self.sockets.reload()
             if self._core.pins is not None:
                 pins.replace_programs(fresh, self._core.pins)
-            self._core.object, old = fresh, self._core.object
+            old = self._core.replace(fresh)
             self._explainer.close()
             old.close()
 
@@ -237,6 +253,7 @@ class Datapath:
             counters=self.counters(),
             events=self._flows.counts(),
             features=status.read_features(),
+            sockets=status.read_sockets(self.sockets),
         )
 
     @property
@@ -265,8 +282,16 @@ class Datapath:
             _end_one(end, endpoint)
         self._flows.close()
         self._explainer.close()
+        self.sockets.close()
         self._core.object.close()
         self._core.node.close()
+
+    def _namespace(self, cookie: int) -> NetNS | None:
+        """By its cookie, among the node's and those of endpoints that this process holds."""
+        if cookie == self._core.node.cookie:
+            return self._core.node
+        held = (one.netns for one in self.endpoints if one.netns_cookie == cookie)
+        return next((one for one in held if one is not None), None)
 
     def __enter__(self) -> Self:
         return self

@@ -39,6 +39,7 @@ class Endpoint:
         ifname: str,
         created: bool,
         owns_netns: bool,
+        netns_cookie: int = 0,
     ) -> None:
         self._owner = owner
         self._attachments = attachments
@@ -53,6 +54,7 @@ class Endpoint:
         self.ifname = ifname
         self.created = created
         self.owns_netns = owns_netns
+        self.netns_cookie = netns_cookie  # 0: its sockets are not told apart
 
     @property
     def ip(self) -> Address:
@@ -136,6 +138,7 @@ class Endpoint:
             "ifname": self.ifname,
             "created": self.created,
             "netns": self.netns.name if self.netns and self.owns_netns else None,
+            "netns_cookie": self.netns_cookie,
         }
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.device import Device
     from pycilium.datapath.identities import Identities
     from pycilium.datapath.policies import Policies
+    from pycilium.datapath.sockets import Sockets
     from pycilium.model import Identity
 
 AddressLike = str | Address
@@ -37,8 +38,11 @@ NetNSLike = NetNS | str | int | os.PathLike[str]
 class Endpoints:
     """Iterable; `[key]` finds one by id, name or address."""
 
-    def __init__(self, core: Core, identities: Identities, policies: Policies) -> None:
+    def __init__(
+        self, core: Core, identities: Identities, policies: Policies, sockets: Sockets
+    ) -> None:
         self._core = core
+        self._sockets = sockets
         self._identities = identities
         self._policies = policies
         self._by_id: dict[int, Endpoint] = {}
@@ -291,11 +295,12 @@ class Endpoints:
         endpoint = Endpoint(
             self, number=number, name=name or str(own[0]), addresses=own, identity=identity,
             slot=slot, device=device, attachments=attachments, netns=netns, ifname=ifname,
-            created=created, owns_netns=owns_netns,
+            created=created, owns_netns=owns_netns, netns_cookie=self._sockets.cookie_of(netns),
         )  # fmt: skip
         undo.callback(self._withdraw, endpoint)
         self.register(endpoint)
         core.save()
+        self._sockets.admit(endpoint.netns_cookie)
         self.publish(endpoint)
         return endpoint
 
@@ -304,6 +309,7 @@ class Endpoints:
         self._core.maps["pcl_addresses"].remove(map(address_key, endpoint.addresses))
         self._core.maps["pcl_endpoints"].remove([endpoint.ifindex])
         self._core.bump(endpoint.slot)
+        self._sockets.dismiss(endpoint.netns_cookie)
         self.forget(endpoint)
 
     def _require_free(self, device: Device) -> None:

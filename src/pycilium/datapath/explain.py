@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycilium.datapath.endpoint import Endpoint
-from pycilium.datapath.explanation import Explanation
+from pycilium.datapath.explanation import Explanation, Step
 from pycilium.datapath.narrate import Narrator
 from pycilium.datapath.packet import ICMP_ECHO, ICMPV6_ECHO, Question
 from pycilium.datapath.target import Target, parse_target
@@ -84,7 +84,10 @@ class Explainer:
             verdict=reason,
             place=self._narrator.place(verdict),
             rule=rule,
-            steps=self._narrator.tell(trace.records, run.question.destination.version),
+            steps=(
+                *self._at_socket(run, trace.records),
+                *self._narrator.tell(trace.records, run.question.destination.version),
+            ),
             nearest=nearest,
             audited=reason == "PCL_AUDITED",
             disagreement=_compare(allowed, rule, foretold),
@@ -157,6 +160,12 @@ class Explainer:
             if address.version == version and not (address.is_loopback or address.is_link_local):
                 return address
         raise SpecError("source", "host", f"a node that has an IPv{version} address")
+
+    def _at_socket(self, run: _Run, records: tuple[Any, ...]) -> tuple[Step, ...]:
+        """What comes before any packet, where the sender's sockets are translated."""
+        on = self._core.config.socket_lb and run.source is not None and run.source.netns_cookie
+        found = (one for one in records if one.step == self._step.PCL_STEP_SERVICE and one.a)
+        return tuple(self._narrator.at_socket(one) for one in found) if on else ()
 
     def _last(self, records: tuple[Any, ...], step: int) -> Any:
         return next(one for one in reversed(records) if one.step == step)

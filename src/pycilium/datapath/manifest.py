@@ -40,6 +40,10 @@ class Manifest:
         self._store[0] = {"bytes": header}
         self._written = content
 
+    def move(self, store: Map) -> None:
+        """Go on with another descriptor of the same map."""
+        self._store = store
+
     def read(self) -> dict[str, Any]:
         """The last text that was written whole; ConflictError where there is none."""
         assert self._store is not None

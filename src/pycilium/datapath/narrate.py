@@ -48,6 +48,14 @@ class Narrator:
         text: str = getattr(self, f"_{name}")(record, family)
         return Step(name.replace("_", " "), text, facts)
 
+    def at_socket(self, service: Any) -> Step:
+        """What the socket layer does before the packet of a service record is made."""
+        facts = {"service": service.b, "backends": service.c}
+        if not service.c:
+            return Step("socket", "connect() is refused: no backend; without it", facts)
+        text = "connect() goes straight to a backend; a packet that names the service"
+        return Step("socket", text, facts)
+
     def _parse(self, record: Any, family: int) -> str:
         protocol = PROTOCOL_NAMES.get(record.a, f"protocol {record.a}")
         target = address_of(record.addr.bytes, family)

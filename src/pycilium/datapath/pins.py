@@ -16,6 +16,7 @@ from pycilium.libbpf import Map, Object, ObjectSpec, Program, features
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MANIFEST = "pcl_manifest"
@@ -70,26 +71,26 @@ def replace_programs(loaded: Object, where: Path) -> None:
         fresh.rename(where / "programs" / name)
 
 
-def open_object(spec: ObjectSpec, where: Path) -> Object:
-    """What is pinned there; SpecError where there is nothing."""
+def open_object(spec: ObjectSpec, where: Path, maps: Iterable[str] | None = None) -> Object:
+    """What is pinned there, all maps or those named; SpecError where there is nothing."""
     if not (where / "maps" / _MANIFEST).exists():
         pinned = sorted(one.name for one in where.parent.glob("*")) if where.parent.exists() else []
         allowed = f"one of {', '.join(pinned)}" if pinned else "a pinned datapath; there is none"
         raise SpecError("name", where.name, allowed)
-    names = [name for name, one in spec.maps.items() if not one.internal]
-    maps: dict[str, Map] = {}
+    names = [name for name, one in spec.maps.items() if not one.internal] if maps is None else maps
+    opened: dict[str, Map] = {}
     programs: dict[str, Program] = {}
     try:
         for name in names:
-            maps[name] = Map.from_pin(where / "maps" / name, like=spec.maps[name])
-            _require_same_layout(spec, maps[name])
+            opened[name] = Map.from_pin(where / "maps" / name, like=spec.maps[name])
+            _require_same_layout(spec, opened[name])
         for name in spec.programs:
             programs[name] = Program.from_pin(where / "programs" / name)
     except BaseException:
-        for one in (*maps.values(), *programs.values()):
+        for one in (*opened.values(), *programs.values()):
             one.close()
         raise
-    return Object(spec.name, maps, programs)
+    return Object(spec.name, opened, programs)
 
 
 def remove(where: Path) -> None:

@@ -61,6 +61,7 @@ def restore(datapath: Datapath, core: Core, content: dict[str, Any]) -> None:
     for identity in held:
         datapath.identities.release(identity)
     datapath.policies.refresh()
+    datapath.sockets.settle(endpoint.netns_cookie for endpoint in datapath.endpoints)
     datapath.services.adopt(serial.load(content["services"]))
     core.save()
 
@@ -104,6 +105,7 @@ def _endpoint(
         ifname=row["ifname"],
         created=row["created"],
         owns_netns=row["netns"] is not None,
+        netns_cookie=row.get("netns_cookie", 0),
     )
 
 

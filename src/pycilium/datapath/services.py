@@ -20,7 +20,7 @@ from pycilium.lb import BackendRow, Place, ServiceTable, Sizes, Standing
 from pycilium.model import Backend, Delta, Frontend, ServiceLB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pycilium.datapath.core import Core
     from pycilium.errors import SpecError as Refusal
@@ -38,6 +38,7 @@ class Services:
         self._writer = Writer(core)
         self._table = ServiceTable(self._sizes, self._place)
         self.pending: tuple[ServiceLB, ...] | None = None
+        self.changed: Callable[[Sequence[ServiceLB], Sequence[ServiceLB]], None] | None = None
 
     @property
     def _place(self) -> Place:
@@ -80,9 +81,12 @@ class Services:
                 self._core.save()
             finally:
                 self.pending = None
+            before = self._table.services
             for step in steps:
                 self._carry_out(step)
             accept()
+            if self.changed is not None:
+                self.changed(before, wanted)
             return self._delta(changes, steps)
 
     def find(self, number: int) -> ServiceLB | None:

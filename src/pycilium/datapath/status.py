@@ -10,12 +10,14 @@ import attrs
 
 from pycilium.datapath import hooks
 from pycilium.libbpf import features
+from pycilium.libbpf.kinds import ADDRESS_HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pycilium.datapath.core import Core
     from pycilium.datapath.flows import EventCounts
+    from pycilium.datapath.sockets import Sockets
     from pycilium.libbpf.features import Feature
 
 _COUNTED = ("pcl_endpoints", "pcl_addresses", "pcl_ipcache", "pcl_services", "pcl_ct4", "pcl_ct6")
@@ -42,7 +44,7 @@ class Fill:
 
 @attrs.frozen
 class Status:
-    """One look at everything; hooks is "tcx" or "clsact"."""
+    """One look at everything; hooks is "tcx" or "clsact", sockets where which calls are hooked."""
 
     name: str
     hooks: str
@@ -54,6 +56,7 @@ class Status:
     counters: Mapping[str, Counter]
     events: EventCounts
     features: tuple[Feature, ...]
+    sockets: str = "off"
 
     @property
     def drops(self) -> dict[str, Counter]:
@@ -66,6 +69,7 @@ class Status:
         return [
             ("datapath", self.name),
             ("hooks", self.hooks),
+            ("socket hooks", self.sockets),
             ("endpoints", str(self.endpoints)),
             ("identities", str(self.identities)),
             ("policies", str(self.policies)),
@@ -105,6 +109,15 @@ def read_fill(core: Core, policy_slots: int) -> dict[str, Fill]:
 def read_features() -> tuple[Feature, ...]:
     """Probes of this kernel."""
     return tuple(features.report())
+
+
+def read_sockets(sockets: Sockets) -> str:
+    """The cgroup and the calls whose programs are attached there, and those whose are not."""
+    if sockets.cgroup is None:
+        return "off"
+    missing = [name for name in ADDRESS_HOOKS if name not in sockets.hooks]
+    text = f"{sockets.cgroup}: {' '.join(sockets.hooks) or 'none'}"
+    return f"{text}; missing: {' '.join(missing)}" if missing else text
 
 
 def hook_kind() -> str:

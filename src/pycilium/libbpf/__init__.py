@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pycilium.libbpf import features
 from pycilium.libbpf.codec import packer
+from pycilium.libbpf.iterator import read_iterator
 from pycilium.libbpf.kinds import CgroupHook, Hook, MapType, ProgramType, XdpMode
 from pycilium.libbpf.link import Attachment, Link, LinkInfo, TcFilter, attachments
 from pycilium.libbpf.map import Map
@@ -40,5 +41,6 @@ __all__ = [
     "attachments",
     "features",
     "packer",
+    "read_iterator",
     "split_records",
 ]

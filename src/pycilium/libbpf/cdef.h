@@ -88,6 +88,8 @@ struct bpf_prog_info {
 };
 
 int pcl_link_create(int prog_fd, int target, int attach_type, __u32 flags, __u32 relative);
+int pcl_iterator(int prog_fd, int map_fd);
+int pcl_kernel_function(const char *name);
 int pcl_prog_query(int target, int attach_type, __u32 *prog_ids, __u32 *link_ids, __u32 *count);
 int pcl_prog_attach(int prog_fd, int target, int attach_type, __u32 flags, __u32 relative);
 int pcl_tc_attach(int ifindex, int egress, int prog_fd, __u32 priority, __u32 *handle);

@@ -31,7 +31,7 @@ _MEANINGS = {
     ("attach xdp", errno.ERANGE): "the MTU is too large for XDP on this driver",
     ("attach xdp", errno.EOPNOTSUPP): "the driver has no native XDP",
     ("attach cgroup", errno.EBADF): "the directory is not in a cgroup2 file system",
-    ("update link", errno.ENOLINK): "the interface is gone; the link is severed",
+    ("update link", errno.ENOLINK): "what it was attached to is gone; the link is severed",
     ("pin", errno.EEXIST): "something is pinned there already",
     ("pin", errno.ENOENT): "the directory does not exist",
     ("test run", errno.ENODEV): "the context names an interface that this namespace lacks",

@@ -12,9 +12,10 @@ import attrs
 
 from pycilium.libbpf import explain
 from pycilium.libbpf._native import lib, take_messages
-from pycilium.libbpf.kinds import MapType, ProgramType
+from pycilium.libbpf.kinds import CgroupHook, MapType, ProgramType
 
 _EXIT_0 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
+_RETURN_1 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)
 _TCX_INGRESS = 46
 _NO_DEVICE = 0x7FFFFFFF
 
@@ -71,6 +72,30 @@ def have_batch(kind: MapType = MapType.HASH) -> bool:
         return probe._lookup_batches() is not None  # noqa: SLF001 - same package
 
 
+@cache
+def have_cgroup_hook(hook: CgroupHook) -> bool:
+    """Whether programs attach to a call of a cgroup's sockets."""
+    kind = ProgramType.CGROUP_SOCK_ADDR
+    fd = lib.pcl_prog_load(kind, hook, _RETURN_1, len(_RETURN_1) // 8, b"GPL")
+    take_messages()
+    if fd >= 0:
+        os.close(fd)
+    return bool(fd >= 0)
+
+
+@cache
+def have_kernel_function(name: str) -> bool:
+    """Whether the kernel's BTF names a function; a kfunc is callable by that."""
+    found = lib.pcl_kernel_function(name.encode())
+    take_messages()
+    return bool(found > 0)
+
+
+def have_sock_destroy() -> bool:
+    """Whether programs may end sockets (Linux 6.5)."""
+    return have_kernel_function("bpf_sock_destroy")
+
+
 def have_net_admin() -> bool:
     """Whether this process may configure interfaces."""
     return explain.capability("CAP_NET_ADMIN")
@@ -86,6 +111,12 @@ _PROBES: tuple[tuple[str, Callable[[], bool], str, str], ...] = (
     ("net admin", have_net_admin, "", "no interfaces: grant CAP_NET_ADMIN"),
     ("tcx links", have_tcx, "6.6", "clsact filters take their place"),
     ("batch operations", have_batch, "5.6", "maps are written entry by entry"),
+    (
+        "bpf_sock_destroy",
+        have_sock_destroy,
+        "6.5",
+        "sockets whose backend has gone are ended through NETLINK_SOCK_DIAG",
+    ),
     ("bpffs", have_bpffs, "", "no pinned datapath: mount -t bpf bpf /sys/fs/bpf"),
 )
 

@@ -125,6 +125,19 @@ class CgroupHook(enum.IntEnum):
     INET_SOCK_RELEASE = 34
 
 
+# Calls that carry an address, by the names of their sections ("cgroup/connect4").
+ADDRESS_HOOKS = {
+    "connect4": CgroupHook.INET4_CONNECT,
+    "connect6": CgroupHook.INET6_CONNECT,
+    "getpeername4": CgroupHook.INET4_GETPEERNAME,
+    "getpeername6": CgroupHook.INET6_GETPEERNAME,
+    "sendmsg4": CgroupHook.UDP4_SENDMSG,
+    "sendmsg6": CgroupHook.UDP6_SENDMSG,
+    "recvmsg4": CgroupHook.UDP4_RECVMSG,
+    "recvmsg6": CgroupHook.UDP6_RECVMSG,
+}
+
+
 class XdpMode(enum.IntFlag):
     """XDP_FLAGS_*: in the driver, or in the stack behind it."""
 

@@ -22,13 +22,14 @@ _LINK_TYPES = {1: "raw_tracepoint", 2: "tracing", 3: "cgroup", 6: "xdp", 11: "tc
 
 @attrs.frozen
 class LinkInfo:
-    """What the kernel says of a link; ifindex is 0 where the interface is gone."""
+    """What the kernel says of a link; ifindex or cgroup is 0 where that is gone."""
 
     id: int
     type: str
     program_id: int
     ifindex: int
     attach_type: int
+    cgroup: int = 0
 
 
 @attrs.frozen
@@ -108,7 +109,12 @@ class Link(Handle):
         kind = _LINK_TYPES.get(raw[0], str(raw[0]))
         on_device = kind in ("tcx", "xdp")
         return LinkInfo(
-            raw[1], kind, raw[2], raw[4] if on_device else 0, raw[5] if kind == "tcx" else 0
+            id=raw[1],
+            type=kind,
+            program_id=raw[2],
+            ifindex=raw[4] if on_device else 0,
+            attach_type=raw[5] if kind == "tcx" else raw[6] if kind == "cgroup" else 0,
+            cgroup=raw[4] | raw[5] << 32 if kind == "cgroup" else 0,
         )
 
     def __repr__(self) -> str:

@@ -119,6 +119,35 @@ static int pcl_link_create(int prog_fd, int target, int attach_type, __u32 flags
 	return pcl_bpf(BPF_LINK_CREATE, &attr, sizeof(attr));
 }
 
+/* A descriptor whose reads run an iterator program, over a map's elements or (-1) all there is. */
+static int pcl_iterator(int prog_fd, int map_fd)
+{
+	union bpf_iter_link_info info = {.map.map_fd = map_fd};
+	LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = map_fd < 0 ? NULL : &info,
+		    .iter_info_len = map_fd < 0 ? 0 : sizeof(info));
+	int link = bpf_link_create(prog_fd, 0, BPF_TRACE_ITER, &options);
+	int result;
+
+	if (link < 0)
+		return link;
+	result = bpf_iter_create(link);
+	close(link);
+	return result;
+}
+
+/* Whether the kernel's BTF has a function; -ENOENT where it has not, or there is no BTF. */
+static int pcl_kernel_function(const char *name)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	int result;
+
+	if (libbpf_get_error(btf))
+		return -ENOENT;
+	result = btf__find_by_name_kind(btf, name, BTF_KIND_FUNC);
+	btf__free(btf);
+	return result;
+}
+
 struct pcl_attach_attr {
 	__u32 target;
 	__u32 prog_fd;

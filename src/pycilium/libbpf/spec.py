@@ -132,6 +132,10 @@ class ObjectSpec:
             disable_programs=disable_programs,
         )
 
+    def maps_beside(self, names: Collection[str]) -> list[str]:
+        """The maps that load() may leave out where the programs use only these."""
+        return [n for n, one in self.maps.items() if not one.internal and n not in names]
+
     def rodata(self, variables: Mapping[str, Any]) -> dict[int, bytes]:
         """Offset to bytes of the variables that change."""
         changed = {}

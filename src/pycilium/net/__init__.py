@@ -7,9 +7,19 @@ moves: what must happen inside another namespace happens on a thread of its own.
 
 from __future__ import annotations
 
-from pycilium.net import addresses, links, neighbours, routes, sysctl
+from pycilium.net import addresses, links, neighbours, routes, sock_diag, sysctl
 from pycilium.net.fib import Fib
 from pycilium.net.links import LinkInfo
 from pycilium.net.netns import NetNS
 
-__all__ = ["Fib", "LinkInfo", "NetNS", "addresses", "links", "neighbours", "routes", "sysctl"]
+__all__ = [
+    "Fib",
+    "LinkInfo",
+    "NetNS",
+    "addresses",
+    "links",
+    "neighbours",
+    "routes",
+    "sock_diag",
+    "sysctl",
+]

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Unconnected UDP: each datagram names its service. A socket keeps to a backend while the
+ * service has it, and is answered from the frontend. The hooks hold the socket's lock.
+ */
+#ifndef PCL_SOCKET_DATAGRAM_H
+#define PCL_SOCKET_DATAGRAM_H
+
+#include "pcl/socket_connect.h"
+
+/* Where is a translation with this address, and which is the oldest. Numbers, not pointers: the
+ * verifier then proves one step of the walk for all.
+ */
+struct pcl_sends_search {
+	const struct pcl_sends *sends;
+	const struct pcl_service_key *key;
+	__u32 forward; /* 1: the frontend's address, else the backend's */
+	__u32 found;   /* PCL_SENDS: none */
+	__u32 found_age;
+	__u32 oldest;
+	__u32 oldest_age;
+};
+
+static long pcl_sends_step(__u32 number, struct pcl_sends_search *search)
+{
+	const struct pcl_send *one;
+	bool match;
+	__u32 age;
+
+	if (number >= PCL_SENDS)
+		return 1;
+	one = &search->sends->entries[number];
+	age = search->sends->clock - one->used;
+	match = search->forward ? pcl_is_to(&one->translation, search->key)
+				: pcl_is_from(&one->translation, search->key);
+	if (match && age <= search->found_age) {
+		search->found = number;
+		search->found_age = age;
+	}
+	if (age > search->oldest_age) {
+		search->oldest = number;
+		search->oldest_age = age;
+	}
+	return 0;
+}
+
+/* The latest of the translations that match; two services may share a backend. */
+static __always_inline void pcl_sends_find(const struct pcl_sends *sends,
+					   const struct pcl_service_key *key, bool forward,
+					   struct pcl_sends_search *search)
+{
+	search->sends = sends;
+	search->key = key;
+	search->forward = forward;
+	search->found = PCL_SENDS;
+	search->found_age = ~0U;
+	bpf_loop(PCL_SENDS, pcl_sends_step, search, 0);
+}
+
+struct pcl_run_search {
+	const struct pcl_translation *translation;
+	__u32 first;
+	__u32 found;
+};
+
+static long pcl_run_step(__u32 number, struct pcl_run_search *search)
+{
+	__u32 slot = search->first + number;
+	const __u32 *index = bpf_map_lookup_elem(&pcl_slots, &slot);
+	const struct pcl_backend *backend;
+
+	if (!index)
+		return 1;
+	slot = *index;
+	backend = bpf_map_lookup_elem(&pcl_backends, &slot);
+	search->found = backend && pcl_same_address(&search->translation->backend,
+						    search->translation->backend_port_be,
+						    &backend->addr, backend->port_be);
+	return search->found;
+}
+
+/* Whether a backend that was chosen once still serves; looked up anew when the run changes. */
+static __always_inline bool pcl_send_holds(struct pcl_send *send,
+					   const struct pcl_service_value *service)
+{
+	struct pcl_translation translation = send->translation;
+	struct pcl_run_search search = {.translation = &translation, .first = service->first};
+
+	if (send->first == service->first && send->count == service->count)
+		return true;
+	bpf_loop(service->count, pcl_run_step, &search, 0);
+	if (!search.found)
+		return false;
+	send->first = service->first;
+	send->count = service->count;
+	return true;
+}
+
+/* A fresh choice stands beside the old one: late answers still find their frontend. */
+static __always_inline struct pcl_send *pcl_send_choose(struct pcl_sends *sends, __u32 place,
+							const struct pcl_service_key *key,
+							const struct pcl_service_value *service)
+{
+	struct pcl_backend *backend = NULL;
+	struct pcl_send *send;
+
+	if (pcl_service_pick(service, bpf_get_prandom_u32(), key->family, &backend) || !backend)
+		return NULL;
+	send = &sends->entries[place & (PCL_SENDS - 1)];
+	pcl_translation_fill(&send->translation, key, backend);
+	send->first = service->first;
+	send->count = service->count;
+	return send;
+}
+
+static __always_inline int pcl_socket_sendmsg(struct bpf_sock_addr *ctx, const int family)
+{
+	const struct pcl_service_value *service;
+	struct pcl_sends_search search = {};
+	struct pcl_socket_address target = {};
+	struct pcl_send *send = NULL;
+	struct pcl_sends *sends;
+
+	pcl_socket_read(ctx, family, &target);
+	service = pcl_socket_service(ctx, &target.key);
+	if (!service)
+		return PCL_PROCEED;
+	sends = bpf_sk_storage_get(&pcl_sends, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!sends)
+		return pcl_socket_refuse(ENOMEM);
+	pcl_sends_find(sends, &target.key, true, &search);
+	if (search.found < PCL_SENDS)
+		send = &sends->entries[search.found];
+	if (!send || !pcl_send_holds(send, service))
+		send = pcl_send_choose(sends, search.oldest, &target.key, service);
+	if (!send)
+		return pcl_socket_refuse(ECONNREFUSED);
+	send->used = ++sends->clock;
+	pcl_socket_write(ctx, family, target.mapped, &send->translation.backend,
+			 send->translation.backend_port_be);
+	return PCL_PROCEED;
+}
+
+static __always_inline int pcl_socket_recvmsg(struct bpf_sock_addr *ctx, const int family)
+{
+	struct pcl_sends_search search = {};
+	struct pcl_socket_address source = {};
+	const struct pcl_sends *sends;
+	const struct pcl_send *send;
+
+	pcl_socket_read(ctx, family, &source);
+	if (pcl_socket_from_peer(ctx, family, &source))
+		return PCL_PROCEED;
+	sends = bpf_sk_storage_get(&pcl_sends, ctx->sk, NULL, 0);
+	if (!sends)
+		return PCL_PROCEED;
+	pcl_sends_find(sends, &source.key, false, &search);
+	if (search.found >= PCL_SENDS)
+		return PCL_PROCEED;
+	send = &sends->entries[search.found];
+	pcl_socket_write(ctx, family, source.mapped, &send->translation.frontend,
+			 send->translation.frontend_port_be);
+	return PCL_PROCEED;
+}
+
+#endif /* PCL_SOCKET_DATAGRAM_H */
