@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import warnings
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pycilium.datapath import pins, status
 from pycilium.datapath.config import Config, EventLevel
@@ -19,7 +19,7 @@ from pycilium.datapath.restore import manifest_of, restore
 from pycilium.datapath.rules import Rules
 from pycilium.datapath.services import Services
 from pycilium.datapath.twin import reload_programs
-from pycilium.errors import PermissionDeniedError
+from pycilium.errors import PermissionDeniedError, SpecError
 from pycilium.libbpf import Object, ObjectSpec, features
 from pycilium.model import LabelFilter
 from pycilium.net import NetNS
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pycilium.datapath.endpoint import Endpoint
     from pycilium.datapath.explanation import Explanation
     from pycilium.datapath.flows import LostFlows
+    from pycilium.datapath.xdp import Balancer
+    from pycilium.datapath.xdp_settings import BalancerOptions, Mode
     from pycilium.model import Flow
 
 _BPFFS = "/sys/fs/bpf"
@@ -56,10 +58,12 @@ class Datapath:
         self._explainer = Explainer(core, *parts)
         core.describe = lambda: manifest_of(self, core)
 
+    @overload
     @classmethod
     def open(
         cls,
         *,
+        programs: Literal["endpoint"] = "endpoint",
         pin: str | None = None,
         bpffs: str | os.PathLike[str] = _BPFFS,
         sizes: Mapping[str, int] | None = None,
@@ -70,9 +74,42 @@ class Datapath:
         ipv4: bool = True,
         ipv6: bool = True,
         services: bool = True,
-    ) -> Datapath:
+    ) -> Datapath: ...
+
+    @overload
+    @classmethod
+    def open(
+        cls,
+        *,
+        programs: Literal["xdp"],
+        devices: Iterable[str],
+        mode: Mode | str = "auto",
+        sizes: Mapping[str, int] | None = None,
+        balancer: BalancerOptions | None = None,
+    ) -> Balancer: ...
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        programs: str = "endpoint",
+        devices: Iterable[str] = (),
+        mode: Mode | str = "auto",
+        balancer: BalancerOptions | None = None,
+        pin: str | None = None,
+        bpffs: str | os.PathLike[str] = _BPFFS,
+        sizes: Mapping[str, int] | None = None,
+        events: EventLevel | str = EventLevel.VERDICTS,
+        allow_host: bool = True,
+        cidr_matches_pods: bool = True,
+        label_filter: LabelFilter | str | Iterable[str] = (),
+        ipv4: bool = True,
+        ipv6: bool = True,
+        services: bool = True,
+    ) -> Datapath | Balancer:
         """Load the programs; nothing is attached until there are endpoints.
 
+        programs: "xdp" is the load balancer alone, on `devices`: see Balancer.open().
         pin: a name under which everything survives this process, on the BPF file system
         `bpffs`. sizes: entries by map name, "pcl_policy_set" for one policy set. allow_host:
         the node may reach its endpoints unless a rule denies it. cidr_matches_pods: prefixes in
@@ -82,6 +119,11 @@ class Datapath:
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
         """
+        if programs != "endpoint" or devices or balancer is not None:
+            _require_xdp(programs, devices)
+            from pycilium.datapath.xdp import Balancer
+
+            return Balancer.open(devices=devices, mode=mode, sizes=sizes, options=balancer)
         config = Config(
             events=EventLevel.of(events),
             allow_host=allow_host,
@@ -286,6 +328,13 @@ def _end_one(end: Any, endpoint: Endpoint) -> None:
     except OSError as error:
         message = f"{endpoint!r} is not fully taken down: {error}"
         warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _require_xdp(programs: str, devices: Iterable[str]) -> None:
+    if programs not in ("endpoint", "xdp"):
+        raise SpecError("programs", programs, "one of endpoint, xdp")
+    if programs == "endpoint":
+        raise SpecError("devices", list(devices), 'none, or programs="xdp"')
 
 
 def _require_privileges() -> None:

@@ -167,7 +167,7 @@ def _integers(values: list[int]) -> Sequence[int]:
 @cache
 def _numpy() -> Any:
     try:
-        import numpy  # noqa: ICN001 - the module is a value here
+        import numpy
     except ImportError:
         return None
     return numpy
