@@ -8,7 +8,7 @@ client sent it. Nothing else of pycilium is needed: no endpoint, no identity, no
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsBytes
 
 from pycilium.datapath import xdp_device, xdp_plan
 from pycilium.datapath.core import check_sizes
@@ -17,7 +17,7 @@ from pycilium.datapath.xdp_services import BalancerServices
 from pycilium.datapath.xdp_settings import BalancerOptions, Mode, choice
 from pycilium.datapath.xdp_statistics import Statistics, Tally
 from pycilium.datapath.xdp_status import BalancerStatus, read_status
-from pycilium.datapath.xdp_tester import Fixture, Result, run
+from pycilium.datapath.xdp_tester import Fixture, Result, Tester
 from pycilium.errors import ClosedError, PermissionDeniedError, SpecError
 from pycilium.libbpf import Map, Object, ObjectSpec
 from pycilium.libbpf.explain import missing_capabilities
@@ -78,6 +78,7 @@ class Balancer:
     def __init__(self, core: BalancerCore) -> None:
         self._core = core
         self.services = BalancerServices(core)
+        self._tester: Tester | None = None
 
     @classmethod
     def open(
@@ -115,6 +116,11 @@ class Balancer:
             raise
         return balancer
 
+    @property
+    def object(self) -> Object:
+        """The loaded program and maps, still owned by this balancer."""
+        return self._core.object
+
     def set_weight(
         self, service: ServiceLB | Frontend | str, backend: Backend | str, weight: int
     ) -> None:
@@ -145,11 +151,16 @@ class Balancer:
             self._core.require_open()
             return read_status(self._core, self.services.state)
 
-    def test(self, fixtures: Iterable[Fixture | bytes], *, repeat: int = 1) -> list[Result]:
-        """What the program does with packets now, one after another; flows are remembered."""
+    def test(self, fixtures: Iterable[Fixture | SupportsBytes], *, repeat: int = 1) -> list[Result]:
+        """What the program does with packets now, one after another; flows are remembered.
+
+        repeat: how often each is run to be timed; 1: once, with the cost of the call.
+        """
         with self._core.lock:
             self._core.require_open()
-            return [run(self._core, one, repeat) for one in fixtures]
+            if self._tester is None:
+                self._tester = Tester(self._core)
+            return [self._tester.run(one, repeat) for one in fixtures]
 
     def close(self) -> None:
         """Take the program off its devices and free everything."""
@@ -157,6 +168,8 @@ class Balancer:
             if self._core.closed:
                 return
             self._core.closed = True
+            if self._tester is not None:
+                self._tester.close()
             for one in self._core.attached:
                 one.link.close()
             self._core.rings.close()
@@ -166,7 +179,7 @@ class Balancer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -41,18 +41,27 @@ class Runs:
 
     def take(self, count: int) -> int:
         """The first of `count` numbers in a row; MapFullError."""
-        self._used += count
         if self._next + count <= self._size:
             self._next += count
-            return self._next - count
+            first: int | None = self._next - count
+        else:
+            first = self._reuse(count)
+            if first is None:
+                self._free = deque(_merged(self._free))
+                first = self._reuse(count)
+        if first is None:
+            raise MapFullError(self._name, needed=count, used=self._used, size=self._size)
+        self._used += count
+        return first
+
+    def _reuse(self, count: int) -> int | None:
         for i, (first, length) in enumerate(self._free):
             if length >= count:
                 del self._free[i]
                 if length > count:
                     self._free.append((first + count, length - count))
                 return first
-        used = self._used - count
-        raise MapFullError(self._name, needed=count, used=used, size=self._size)
+        return None
 
     def give_back(self, first: int, count: int) -> None:
         """Free again; neighbours become one once there are many."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.xdp import BalancerCore
     from pycilium.datapath.xdp_device import BalancerDevice
     from pycilium.datapath.xdp_plan import State
+    from pycilium.libbpf import Map, ObjectSpec
 
 _FLOWS = ("pcl_xdp_flows4", "pcl_xdp_flows6")
 
@@ -85,16 +86,16 @@ def read_status(core: BalancerCore, state: State) -> BalancerStatus:
         services=len(state.vips),
         backends=sum(len(vip.members) for vip in state.vips.values()),
         forwarded=sum(one.packets for one in statistics),
-        counters=read_counters(core),
+        counters=read_counters(core.spec, core.maps["pcl_xdp_counters"]),
         maps=maps,
     )
 
 
-def read_counters(core: BalancerCore) -> dict[str, ReasonCounter]:
+def read_counters(spec: ObjectSpec, table: Map) -> dict[str, ReasonCounter]:
     """Every reason that was counted."""
-    reasons, files = core.spec.enums["pcl_xdp_reason"], core.spec.enums["pcl_xdp_file"]
+    reasons, files = spec.enums["pcl_xdp_reason"], spec.enums["pcl_xdp_file"]
     found = {}
-    for number, cpus in core.maps["pcl_xdp_counters"].pairs():
+    for number, cpus in table.pairs():
         packets = sum(one.packets for one in cpus)
         if packets:
             counted = sum(one.bytes for one in cpus)

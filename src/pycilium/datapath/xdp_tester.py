@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packet tester: fixtures in, what the program did and what it costs out.
 
-The program in force runs on each packet through BPF_PROG_TEST_RUN, as if it had come in on a
-device of the balancer. Counters count and flows are remembered, as for any packet.
+The program runs on each packet through BPF_PROG_TEST_RUN, as if it had come in on a device of
+the balancer, over the tables in force: flows are remembered and backends count, as for any packet.
+Only reasons are counted apart, so that the traffic of the device is not taken for the packet's.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Protocol, SupportsBytes
+from typing import TYPE_CHECKING, SupportsBytes
 
 import attrs
 
+from pycilium.datapath.xdp_repeat import Repeated
 from pycilium.datapath.xdp_status import read_counters
 from pycilium.errors import SpecError
 
 if TYPE_CHECKING:
     from pycilium.datapath.xdp import BalancerCore
+    from pycilium.datapath.xdp_status import ReasonCounter
 
 
 class Action(enum.IntEnum):
@@ -50,7 +53,7 @@ class Fixture:
 
 @attrs.frozen
 class Result:
-    """What happened. nanoseconds: processor time of one run, the call itself in it."""
+    """What happened. nanoseconds: processor time of one run; of a single one with its call."""
 
     fixture: Fixture
     action: Action
@@ -82,30 +85,55 @@ class Result:
         return f"{self.fixture.name or 'packet'}: {what}, {self.nanoseconds:.0f} ns, {verdict}"
 
 
-class _Bytes(Protocol):
-    def __bytes__(self) -> bytes: ...
+class Tester:
+    """The program once more, with counters of its own."""
 
+    def __init__(self, core: BalancerCore) -> None:
+        self._core = core
+        shared = {
+            name: one
+            for name, one in core.maps.items()
+            if "." not in name and name != "pcl_xdp_counters"
+        }
+        self._loaded = core.spec.load(
+            variables=core.options.variables(),
+            max_entries={name: one.max_entries for name, one in shared.items()},
+            reuse=shared,
+        )
 
-def run(core: BalancerCore, fixture: Fixture | _Bytes, repeat: int) -> Result:
-    """One packet; repetitions after the first are timed on the packet that the first left."""
-    one = fixture if isinstance(fixture, Fixture) else Fixture(fixture)
-    frame, ifindex = bytes(one.packet), _ifindex(core, one)
-    program = core.object.programs["balance"]
-    before = read_counters(core)
-    context = {"ingress_ifindex": ifindex, "rx_queue_index": 0}
-    done = core.node.run(lambda: program.test_run(frame, ctx=context))
-    after = read_counters(core)
-    timed = done
-    if repeat > 1:
-        timed = core.node.run(lambda: program.test_run(frame, ctx=context, repeat=repeat))
-    changed = [name for name, now in after.items() if before.get(name) != now]
-    reason = changed[0] if changed else "PCL_XDP_FORWARDED"
-    return Result(one, Action(done.retval), done.data, reason, timed.nanoseconds)
+    def run(self, fixture: Fixture | SupportsBytes, repeat: int) -> Result:
+        """One packet; repeat: how often it is run again to be timed, each time afresh."""
+        one = fixture if isinstance(fixture, Fixture) else Fixture(fixture)
+        frame, ifindex = bytes(one.packet), self._ifindex(one)
+        program = self._loaded.programs["balance"]
+        before = self._counters()
+        context = {"ingress_ifindex": ifindex, "rx_queue_index": 0}
+        done = self._core.node.run(lambda: program.test_run(frame, ctx=context))
+        changed = [name for name, now in self._counters().items() if before.get(name) != now]
+        cost = done.nanoseconds if repeat == 1 else self._cost(frame, ifindex, repeat)
+        reason = changed[0] if changed else "PCL_XDP_FORWARDED"
+        return Result(one, Action(done.retval), done.data, reason, cost)
 
+    def _counters(self) -> dict[str, ReasonCounter]:
+        return read_counters(self._core.spec, self._loaded.maps["pcl_xdp_counters"])
 
-def _ifindex(core: BalancerCore, fixture: Fixture) -> int:
-    devices = {one.device.name: one.device.ifindex for one in core.attached}
-    name = fixture.device or next(iter(devices))
-    if name not in devices:
-        raise SpecError("device", name, f"one of {', '.join(devices)}")
-    return devices[name]
+    def _cost(self, frame: bytes, ifindex: int, repeat: int) -> float:
+        """Of the program alone: the wrapper that restores the packet is taken off."""
+        with (
+            Repeated.load(None, frame, node=self._core.node, ifindex=ifindex) as empty,
+            Repeated.load(
+                self._loaded.programs["balance"], frame, node=self._core.node, ifindex=ifindex
+            ) as whole,
+        ):
+            return max(0.0, whole.run(repeat).nanoseconds - empty.run(repeat).nanoseconds)
+
+    def _ifindex(self, fixture: Fixture) -> int:
+        devices = {one.device.name: one.device.ifindex for one in self._core.attached}
+        name = fixture.device or next(iter(devices))
+        if name not in devices:
+            raise SpecError("device", name, f"one of {', '.join(devices)}")
+        return devices[name]
+
+    def close(self) -> None:
+        """Unload."""
+        self._loaded.close()

@@ -25,7 +25,7 @@ DEFAULT_SIZE = 65537
 _LARGEST = 1 << 22
 _MAX_WEIGHT = 65535
 _EMPTY = -1
-_TAIL = 100  # the last size // _TAIL slots are found by position, not by trial
+_TAIL = 300  # the last size // _TAIL slots are found by position, not by trial
 
 
 def table(weights: Mapping[str, int], size: int = DEFAULT_SIZE) -> Sequence[int]:
@@ -51,6 +51,11 @@ def check_size(size: int) -> None:
     if not isinstance(size, int) or not 2 < size <= _LARGEST or not _is_prime(size):
         common = ", ".join(map(str, SIZES))
         raise SpecError("maglev size", size, f"a prime up to {_LARGEST}, such as {common}")
+
+
+def forget() -> None:
+    """Drop the tables that are kept: the next one is made from nothing, to be measured."""
+    _populate.cache_clear()
 
 
 def disruption(before: Sequence[int], after: Sequence[int]) -> float:
