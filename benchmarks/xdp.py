@@ -162,7 +162,8 @@ def _balancer(place: Place, stack: ExitStack, flows: int, vips: int) -> dict[str
 @contextmanager
 def _second(place: Place, sizes: dict[str, int]) -> Iterator[Balancer]:
     """On a device of its own: one XDP program for each."""
-    device, _ = links.create_veth(f"eth{sizes['pcl_xdp_vips']}", f"p{len(sizes)}", ns=place.node)
+    number = sizes["pcl_xdp_vips"]
+    device, _ = links.create_veth(f"x{number}", f"y{number}", ns=place.node)
     with place.node.run(
         lambda: Balancer.open(devices=[device.name], mode="generic", sizes=sizes)
     ) as balancer:

@@ -43,6 +43,8 @@ def check(name: str, ifindex: int) -> None:
                 if program.type is ProgramType.SCHED_CLS:
                     for hook in Hook:
                         attach(program, ifindex, hook).close()
+                elif program.type is ProgramType.XDP:
+                    Link.attach_xdp(program, ifindex).close()
                 program.test_run(bytes(64))
                 print(
                     f"RESULT ok {program.name} insns={program.verified_insns} {settings}",

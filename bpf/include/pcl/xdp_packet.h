@@ -45,6 +45,16 @@ static __always_inline void *pcl_xdp_end(const struct xdp_md *ctx)
 	return (void *)(long)ctx->data_end;
 }
 
+/* verifier: 6.1 forgets the bounds of what was swapped or compared in 32 bits. */
+static __always_inline bool pcl_xdp_ends_within(const struct xdp_md *ctx, const void *start,
+						__u32 length)
+{
+	__u64 bounded = length;
+
+	asm volatile("%0 &= 0xffff" : "+r"(bounded));
+	return start + bounded <= pcl_xdp_end(ctx);
+}
+
 static __always_inline __u16 pcl_xdp_fold(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);

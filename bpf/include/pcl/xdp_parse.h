@@ -48,7 +48,7 @@ static __always_inline int pcl_xdp_parse4(struct xdp_md *ctx, struct pcl_xdp_pac
 	packet->flow4.dst = ip->daddr;
 	packet->flow4.protocol = ip->protocol;
 	packet->length = bpf_ntohs(ip->tot_len);
-	if (packet->length < sizeof(*ip) || (void *)ip + packet->length > pcl_xdp_end(ctx))
+	if (packet->length < sizeof(*ip) || !pcl_xdp_ends_within(ctx, ip, packet->length))
 		return pcl_xdp_refuse(packet, 4, PCL_XDP_END(PCL_XDP_DROP_INVALID));
 	if (ip->ihl > 5)
 		return pcl_xdp_refuse(packet, 4, PCL_XDP_END(PCL_XDP_DROP_IP_OPTIONS));
@@ -95,7 +95,7 @@ static __always_inline int pcl_xdp_parse6(struct xdp_md *ctx, struct pcl_xdp_pac
 	packet->flow6.protocol = ip->nexthdr;
 	payload = bpf_ntohs(ip->payload_len);
 	packet->length = payload + sizeof(*ip);
-	if ((void *)(ip + 1) + payload > pcl_xdp_end(ctx))
+	if (!pcl_xdp_ends_within(ctx, ip + 1, payload))
 		return pcl_xdp_refuse(packet, 6, PCL_XDP_END(PCL_XDP_DROP_INVALID));
 	switch (ip->nexthdr) {
 	case IPPROTO_TCP:

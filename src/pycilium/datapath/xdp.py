@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any, Self, SupportsBytes
 
 from pycilium.datapath import xdp_device, xdp_plan
 from pycilium.datapath.core import check_sizes
+from pycilium.datapath.xdp_device import BalancerDevice
 from pycilium.datapath.xdp_rings import RingMemory
 from pycilium.datapath.xdp_services import BalancerServices
-from pycilium.datapath.xdp_settings import BalancerOptions, Mode, choice
+from pycilium.datapath.xdp_settings import (
+    BalancerOptions,
+    Forward,
+    HashBy,
+    Mode,
+    VipSettings,
+    choice,
+)
 from pycilium.datapath.xdp_statistics import Statistics, Tally
 from pycilium.datapath.xdp_status import BalancerStatus, read_status
-from pycilium.datapath.xdp_tester import Fixture, Result, Tester
+from pycilium.datapath.xdp_tester import Action, Fixture, MismatchError, Result, Tester
 from pycilium.errors import ClosedError, PermissionDeniedError, SpecError
 from pycilium.libbpf import Map, Object, ObjectSpec
 from pycilium.libbpf.explain import missing_capabilities
@@ -30,6 +38,22 @@ if TYPE_CHECKING:
     from pycilium.datapath.xdp_device import Attached
     from pycilium.model import Frontend
 
+__all__ = [
+    "Action",
+    "Balancer",
+    "BalancerDevice",
+    "BalancerOptions",
+    "BalancerServices",
+    "BalancerStatus",
+    "Fixture",
+    "Forward",
+    "HashBy",
+    "MismatchError",
+    "Mode",
+    "Result",
+    "Statistics",
+    "VipSettings",
+]
 _FORWARDING = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/forwarding"}
 
 
@@ -132,12 +156,12 @@ class Balancer:
         with self._core.lock:
             self._core.require_open()
             vip = self.services.find(service)
-            if one not in vip.members:
-                allowed = f"one of {', '.join(map(str, vip.members))}"
+            if str(one) not in vip.members:
+                allowed = f"one of {', '.join(vip.members)}"
                 raise SpecError(f"backend of {vip.frontend}", str(one), allowed)
             if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight < 1 << 16:
                 raise SpecError(f"weight of {one}", weight, "a whole number from 0 to 65535")
-            self.services.commit(*xdp_plan.reweigh(self.services.state, vip, one, weight))
+            self.services.commit(*xdp_plan.reweigh(self.services.state, vip, str(one), weight))
 
     def statistics(self) -> Statistics:
         """Packets and bytes by VIP and backend, since each was applied."""

@@ -90,6 +90,7 @@ def _merged(runs: Sequence[tuple[int, int]] | deque[tuple[int, int]]) -> list[tu
 class Member:
     """A backend of one VIP: its row, the generation of it, and its share of new flows."""
 
+    backend: Backend
     index: int
     generation: int
     weight: int = 1
@@ -103,7 +104,7 @@ class Vip:
     settings: VipSettings
     number: int
     first: int  # of its ring
-    members: Mapping[Backend, Member]
+    members: Mapping[str, Member]  # by address and port
 
     @property
     def frontend(self) -> Frontend:
@@ -118,7 +119,7 @@ class Vip:
     def ring(self) -> tuple[Sequence[int], list[Member]]:
         """The Maglev table, and the members that its numbers mean."""
         members = list(self.members.values())
-        weights = {str(one): member.weight for one, member in self.members.items()}
+        weights = {name: member.weight for name, member in self.members.items()}
         return maglev.table(weights, self.settings.ring), members
 
 
@@ -144,11 +145,11 @@ class State:
 class Changes:
     """What turns one state into another; the order of the fields is the order of the writes."""
 
-    rows: list[tuple[Vip, Backend, Member]] = attrs.field(factory=list)
+    rows: list[tuple[Vip, Member]] = attrs.field(factory=list)
     rings: list[Vip] = attrs.field(factory=list)
     vips: list[Vip] = attrs.field(factory=list)
     removed: list[Vip] = attrs.field(factory=list)
-    gone: list[tuple[Vip, Backend, Member]] = attrs.field(factory=list)
+    gone: list[tuple[Vip, Member]] = attrs.field(factory=list)
     freed: list[tuple[int, int]] = attrs.field(factory=list)
     added: int = 0
     changed: int = 0
@@ -175,11 +176,11 @@ def plan(
     return state, changes
 
 
-def reweigh(before: State, vip: Vip, backend: Backend, weight: int) -> tuple[State, Changes]:
+def reweigh(before: State, vip: Vip, name: str, weight: int) -> tuple[State, Changes]:
     """One backend's share of new flows; its flows stay."""
     state, changes = before.copy(), Changes()
-    if vip.members[backend].weight != weight:
-        members = {**vip.members, backend: attrs.evolve(vip.members[backend], weight=weight)}
+    if vip.members[name].weight != weight:
+        members = {**vip.members, name: attrs.evolve(vip.members[name], weight=weight)}
         after = attrs.evolve(vip, members=members)
         _put(state, changes, after)
         if after.is_active != vip.is_active:
@@ -219,12 +220,12 @@ def _change(
         first = state.rings.take(settings.ring)
         changes.freed.append((old.first, old.settings.ring))
     vip = attrs.evolve(old, service=service, settings=settings, first=first)
-    fresh = _enlist(state, changes, vip, [b for b in service.backends if b not in kept])
-    members = {b: kept[b] if b in kept else fresh[b] for b in service.backends}
+    fresh = _enlist(state, changes, vip, [b for b in service.backends if str(b) not in kept])
+    members = {name: (kept | fresh)[name] for name in map(str, service.backends)}
     vip = attrs.evolve(vip, members=members)
-    for backend, member in old.members.items():
-        if members.get(backend) != member:
-            _retire(state, changes, old, backend, member)
+    for name, member in old.members.items():
+        if members.get(name) != member:
+            _retire(state, changes, old, member)
     _put(state, changes, vip)
     if settings != old.settings or vip.is_active != old.is_active:
         changes.vips.append(vip)
@@ -244,26 +245,26 @@ def _put(state: State, changes: Changes, vip: Vip) -> None:
 
 def _enlist(
     state: State, changes: Changes, vip: Vip, backends: Sequence[Backend]
-) -> dict[Backend, Member]:
+) -> dict[str, Member]:
     members = {}
     for backend in backends:
         index = state.rows.take(1)
-        member = Member(index, state.generations.setdefault(index, 1))
-        members[backend] = member
-        changes.rows.append((vip, backend, member))
+        member = Member(backend, index, state.generations.setdefault(index, 1))
+        members[str(backend)] = member
+        changes.rows.append((vip, member))
     return members
 
 
-def _retire(state: State, changes: Changes, vip: Vip, backend: Backend, member: Member) -> None:
+def _retire(state: State, changes: Changes, vip: Vip, member: Member) -> None:
     state.generations[member.index] = member.generation % _GENERATIONS + 1
-    changes.gone.append((vip, backend, member))
+    changes.gone.append((vip, member))
 
 
 def _remove(state: State, changes: Changes, vip: Vip) -> None:
     del state.vips[vip.frontend]
     changes.freed.append((vip.first, vip.settings.ring))
-    for backend, member in vip.members.items():
-        _retire(state, changes, vip, backend, member)
+    for member in vip.members.values():
+        _retire(state, changes, vip, member)
     changes.removed.append(vip)
 
 
@@ -271,5 +272,5 @@ def _release(state: State, changes: Changes) -> None:
     """Last: what goes in this step is not used again in it, the program may still read it."""
     for first, count in changes.freed:
         state.rings.give_back(first, count)
-    for _, _, member in changes.gone:
+    for _, member in changes.gone:
         state.rows.give_back(member.index, 1)

@@ -15,7 +15,7 @@ from pycilium.datapath.core import write_pairs
 from pycilium.datapath.wire import addr, be16
 from pycilium.datapath.xdp_settings import VipSettings
 from pycilium.errors import MapFullError, SpecError
-from pycilium.model import Backend, Change, Delta, Frontend, ServiceLB
+from pycilium.model import Change, Delta, Frontend, ServiceLB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -88,7 +88,7 @@ class BalancerServices:
         for vip in changes.rings:
             ring, members = vip.ring()
             self._core.rings.write(vip.first, ring, members)
-        entries, stale = self._entries(state, changes)
+        entries, stale = self._entries(self.state, state, changes)
         write_pairs(self._core.maps["pcl_xdp_vips"], entries)
         self._core.maps["pcl_xdp_vips"].remove(stale)
         self._write_rows([(one, False) for one in changes.gone])
@@ -115,33 +115,35 @@ class BalancerServices:
         if needed > table.max_entries:
             raise MapFullError(table.name, needed=needed - used, used=used, size=table.max_entries)
 
-    def _write_rows(self, rows: list[tuple[tuple[Vip, Backend, Member], bool]]) -> None:
+    def _write_rows(self, rows: list[tuple[tuple[Vip, Member], bool]]) -> None:
         """A row that goes keeps all but its generation: packets under way read it whole."""
         spec = self._core.spec.maps["pcl_xdp_backends"]
         assert spec.key is not None
         assert spec.value is not None
         pairs = {}
-        for (vip, backend, member), stays in rows:
+        for (vip, member), stays in rows:
             generation = member.generation
             if not stays:
                 generation = generation % 0xFFFFFFFF + 1
             pairs[spec.key.encode(member.index)] = spec.value.encode(
-                self._row(vip, backend, generation)
+                self._row(vip, member, generation)
             )
         write_pairs(self._core.maps["pcl_xdp_backends"], pairs)
 
-    def _row(self, vip: Vip, backend: Backend, generation: int) -> dict[str, Any]:
+    def _row(self, vip: Vip, member: Member, generation: int) -> dict[str, Any]:
         return {
-            "addr": addr(backend.address),
+            "addr": addr(member.backend.address),
             "generation": generation,
             "vip": vip.number,
-            "family": backend.address.version,
+            "family": member.backend.address.version,
             "flags": vip.settings.flags(self._core.flags),
         }
 
-    def _entries(self, state: State, changes: Changes) -> tuple[dict[bytes, bytes], list[bytes]]:
+    def _entries(
+        self, old: State, new: State, changes: Changes
+    ) -> tuple[dict[bytes, bytes], list[bytes]]:
         """VIPs and what is known of their addresses, to write and to delete."""
-        before, after = _addresses(self.state), _addresses(state)
+        before, after = _addresses(old), _addresses(new)
         pairs = [(_key(vip.frontend), self._vip(vip)) for vip in changes.vips]
         pairs += [
             (_address_key(address), {"flags": self._address_flags(protocols)})
@@ -173,25 +175,26 @@ class BalancerServices:
         return int(flags) | (names.PCL_XDP_VIP_PASS_UNKNOWN if passing else 0)
 
     def _delta(self, state: State, changes: Changes) -> Delta:
+        before = self.state
         return Delta(
             added=changes.added,
             changed=changes.changed,
             removed=len(changes.removed),
-            entries=cache(lambda: tuple(self._texts(state, changes))),
+            entries=cache(lambda: tuple(self._texts(before, state, changes))),
         )
 
-    def _texts(self, state: State, changes: Changes) -> Iterator[Change]:
-        for vip, backend, member in changes.rows:
-            value = f"{backend} of {vip.frontend}, generation {member.generation}"
+    def _texts(self, old: State, new: State, changes: Changes) -> Iterator[Change]:
+        for vip, member in changes.rows:
+            value = f"{member.backend} of {vip.frontend}, generation {member.generation}"
             yield Change("pcl_xdp_backends", str(member.index), value)
         for vip in changes.rings:
             last = vip.first + vip.settings.ring - 1
             yield Change("pcl_xdp_rings", f"{vip.first}..{last}", f"the table of {vip.frontend}")
-        entries, stale = self._entries(state, changes)
+        entries, stale = self._entries(old, new, changes)
         spec = self._core.spec.maps["pcl_xdp_vips"]
         yield from render.changes(spec, "pcl_xdp_vips", dict.fromkeys(stale, b""), entries)
-        for _, backend, member in changes.gone:
-            yield Change("pcl_xdp_backends", str(member.index), f"{backend} is void")
+        for _, member in changes.gone:
+            yield Change("pcl_xdp_backends", str(member.index), f"{member.backend} is void")
 
 
 def _checked(desired: Any) -> tuple[ServiceLB, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar
 
 import attrs
@@ -83,15 +83,21 @@ class VipSettings:
 
 
 def _prefix4(value: str | IPv4Network) -> IPv4Network:
-    network = ip_network(value)
-    if network.version != 4 or network.prefixlen != 16:
+    try:
+        network = IPv4Network(value)
+    except ValueError:
+        network = IPv4Network("0.0.0.0/0")
+    if network.prefixlen != 16:
         raise SpecError("source4", str(value), "an IPv4 prefix of 16 bits")
     return network
 
 
 def _prefix6(value: str | IPv6Network) -> IPv6Network:
-    network = ip_network(value)
-    if network.version != 6 or network.prefixlen > 96:
+    try:
+        network = IPv6Network(value)
+    except ValueError:
+        network = IPv6Network("::/128")
+    if network.prefixlen > 96:
         raise SpecError("source6", str(value), "an IPv6 prefix of at most 96 bits")
     return network
 

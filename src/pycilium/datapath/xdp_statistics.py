@@ -75,13 +75,13 @@ class Tally:
 
     def forget(self, changes: Changes) -> None:
         """Rows that are about to be used begin at what they have counted for others."""
-        for _, _, member in changes.rows:
+        for _, member in changes.rows:
             if member.generation > 1:
                 self._began[member.index] = self._raw(member.index)
 
     def adopt(self, changes: Changes) -> None:
         """What backends that have gone were sent stays with their VIP."""
-        for vip, _, member in changes.gone:
+        for vip, member in changes.gone:
             self._gone[vip.frontend] = _sum(self._of(vip.frontend), self._sent(member))
         for vip in changes.removed:
             self._gone.pop(vip.frontend, None)
@@ -93,10 +93,11 @@ class Tally:
     def _vip(self, vip: Vip) -> VipStatistics:
         backends = []
         total = self._of(vip.frontend)
-        for backend, member in vip.members.items():
+        for member in vip.members.values():
             sent = self._sent(member)
             total = _sum(total, sent)
-            backends.append(BackendStatistics(backend, member.weight, sent.packets, sent.bytes))
+            row = BackendStatistics(member.backend, member.weight, sent.packets, sent.bytes)
+            backends.append(row)
         return VipStatistics(vip.frontend, total.packets, total.bytes, tuple(backends))
 
     def _of(self, frontend: Frontend) -> Counter:

@@ -20,6 +20,8 @@ from typing import Any
 
 from pycilium.errors import SpecError
 
+__all__ = ["DEFAULT_SIZE", "SIZES", "check_size", "disruption", "forget", "table"]
+
 SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32771, 65537, 131071)
 DEFAULT_SIZE = 65537
 _LARGEST = 1 << 22
