@@ -38,7 +38,7 @@ REFERENCE = "R"
 def run(*, rounds: int | None = None, quick: bool = False) -> Report:
     """Measure every case beside R."""
     repeat, fill = (1_000, 1_000) if quick else (REPEAT, FILL)
-    with _one_processor(), scene() as around, ExitStack() as stack:
+    with one_processor(), scene() as around, ExitStack() as stack:
         subjects = _references(around, stack) | _cases(around, stack, fill)
         samples = interleave(
             subjects, rounds or (2 if quick else ROUNDS), lambda subject: subject.measure(repeat)
@@ -102,7 +102,7 @@ def _wrap(case: Case, around: Scene) -> Wrapped:
 
 
 @contextmanager
-def _one_processor() -> Iterator[None]:
+def one_processor() -> Iterator[None]:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})
     try:

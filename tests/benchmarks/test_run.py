@@ -37,6 +37,11 @@ GOALS = {
         "20 services, pycilium": 0.4,
         "one change at 20 services, pycilium": 0.0005,
     },
+    "xdp": {
+        "IPIP, known flow, 1 VIP": 1.4,
+        "IPIP, known flow, 20 VIPs": 1.4,
+        "IPv6 in IPv6, known flow": 1.4,
+    },
     "bfd": {
         "flaps: BIRD": 0,
         "flaps: process": 0,

@@ -60,6 +60,9 @@ def use(program: Program, ifindex: int, loaded: Object) -> None:
         for hook in Hook:
             attach(program, ifindex, hook).close()
         program.test_run(bytes(64))
+    elif program.type is ProgramType.XDP:
+        Link.attach_xdp(program, ifindex).close()
+        program.test_run(bytes(64))
     elif program.type is ProgramType.CGROUP_SOCK_ADDR:
         Link.attach_cgroup(program, CGROUP, ADDRESS_HOOKS[program.name]).close()
     elif program.type is ProgramType.TRACING:

@@ -7,7 +7,7 @@ import errno
 import platform
 import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pycilium.datapath import cgroup, pins, status
 from pycilium.datapath.config import Config, EventLevel
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pycilium.datapath.endpoint import Endpoint
     from pycilium.datapath.explanation import Explanation
     from pycilium.datapath.flows import LostFlows
+    from pycilium.datapath.xdp import Balancer
+    from pycilium.datapath.xdp_settings import BalancerOptions, Mode
     from pycilium.model import Flow
 
 _BPFFS = "/sys/fs/bpf"
@@ -62,10 +64,12 @@ class Datapath:
         self._explainer = Explainer(core, *parts)
         core.describe = lambda: manifest_of(self, core)
 
+    @overload
     @classmethod
     def open(
         cls,
         *,
+        programs: Literal["endpoint"] = "endpoint",
         pin: str | None = None,
         bpffs: str | os.PathLike[str] = _BPFFS,
         sizes: Mapping[str, int] | None = None,
@@ -79,9 +83,45 @@ class Datapath:
         node_name: str | None = None,
         zone: str = "",
         socket_lb: bool | str | os.PathLike[str] = False,
-    ) -> Datapath:
+    ) -> Datapath: ...
+
+    @overload
+    @classmethod
+    def open(
+        cls,
+        *,
+        programs: Literal["xdp"],
+        devices: Iterable[str],
+        mode: Mode | str = "auto",
+        sizes: Mapping[str, int] | None = None,
+        balancer: BalancerOptions | None = None,
+    ) -> Balancer: ...
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        programs: str = "endpoint",
+        devices: Iterable[str] = (),
+        mode: Mode | str = "auto",
+        balancer: BalancerOptions | None = None,
+        pin: str | None = None,
+        bpffs: str | os.PathLike[str] = _BPFFS,
+        sizes: Mapping[str, int] | None = None,
+        events: EventLevel | str = EventLevel.VERDICTS,
+        allow_host: bool = True,
+        cidr_matches_pods: bool = True,
+        label_filter: LabelFilter | str | Iterable[str] = (),
+        ipv4: bool = True,
+        ipv6: bool = True,
+        services: bool = True,
+        node_name: str | None = None,
+        zone: str = "",
+        socket_lb: bool | str | os.PathLike[str] = False,
+    ) -> Datapath | Balancer:
         """Load the programs; nothing is attached until there are endpoints.
 
+        programs: "xdp" is the load balancer alone, on `devices`: see Balancer.open().
         pin: a name under which everything survives this process, on the BPF file system
         `bpffs`. sizes: entries by map name, "pcl_policy_set" for one policy set. allow_host:
         the node may reach its endpoints unless a rule denies it. cidr_matches_pods: prefixes in
@@ -95,6 +135,11 @@ class Datapath:
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
         """
+        if programs != "endpoint" or devices or balancer is not None:
+            _require_xdp(programs, devices)
+            from pycilium.datapath.xdp import Balancer
+
+            return Balancer.open(devices=devices, mode=mode, sizes=sizes, options=balancer)
         config = Config(
             events=EventLevel.of(events),
             allow_host=allow_host,
@@ -317,6 +362,13 @@ def _end_one(end: Any, endpoint: Endpoint) -> None:
     except OSError as error:
         message = f"{endpoint!r} is not fully taken down: {error}"
         warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _require_xdp(programs: str, devices: Iterable[str]) -> None:
+    if programs not in ("endpoint", "xdp"):
+        raise SpecError("programs", programs, "one of endpoint, xdp")
+    if programs == "endpoint":
+        raise SpecError("devices", list(devices), 'none, or programs="xdp"')
 
 
 def _require_privileges() -> None:

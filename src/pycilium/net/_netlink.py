@@ -33,7 +33,7 @@ def connect() -> Iterator[Any]:
     """A netlink socket in the calling thread's namespace."""
     from pyroute2 import IPRoute
 
-    with IPRoute() as route:
+    with IPRoute(ext_ack=True) as route:  # the kernel says why, not only what
         yield route
 
 

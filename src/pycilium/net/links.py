@@ -121,6 +121,15 @@ def set_mac(index: int, mac: str, *, ns: NetNS | None = None) -> None:
     _change(index, "set", "set MAC of link", ns, address=_checked_mac(mac))
 
 
+def set_xdp(index: int, fd: int, flags: int, *, ns: NetNS | None = None) -> None:
+    """Put an XDP program on without a link (fd -1: take it off); flags are XDP_FLAGS_*.
+
+    The error has the kernel's own text, which links do not give.
+    """
+    value = {"attrs": [["IFLA_XDP_FD", fd], ["IFLA_XDP_FLAGS", flags]]}
+    _change(index, "set", "set XDP of link", ns, xdp=value)
+
+
 def rename(index: int, name: str, *, ns: NetNS | None = None) -> None:
     """Give an interface that is down another name."""
     _check_name(name)
