@@ -20,7 +20,8 @@ from typing import Any
 import attrs
 import pytest
 
-from pycilium import Datapath, Policy, ServiceLB, SpecError
+from pycilium import Backend, Datapath, Policy, ServiceLB, SpecError
+from pycilium.datapath.cgroup import choose
 from pycilium.datapath.gone import GoneSockets
 from pycilium.libbpf import ObjectSpec, read_iterator
 from pycilium.libbpf._build import compile_bpf
@@ -264,6 +265,13 @@ def test_bad_directories(lab: Lab, bad: Any) -> None:
         lab.dp.sockets.exclude([bad])
 
 
+def test_true_is_the_root() -> None:
+    root = Path(choose(True) or "")
+    assert (root / "cgroup.controllers").exists()
+    assert not (root.parent / "cgroup.controllers").exists()
+    assert choose(False) is None
+
+
 def test_contradictions(node: NetNS, cgroup: Path) -> None:
     with pytest.raises(SpecError, match="services=False"):
         node.run(lambda: Datapath.open(socket_lb=cgroup, services=False))
@@ -336,6 +344,37 @@ def test_unconnected_udp_leaves_a_backend_that_went(lab: Lab) -> None:
         lab.dp.services.apply([])
         lab.dp.services.apply(services(DB))
         assert asked(one, VIP4, 53) == "db"
+
+
+def in_state(state: str) -> list[ServiceLB]:
+    """Both servers over IPv4, the first of them in a state."""
+    backends = [
+        Backend(ip_address(DB[0]), 7000, state=state),
+        Backend(ip_address(DB2[0]), 7000),
+    ]
+    return [ServiceLB(f"{VIP4}:{port}", backends=backends) for port in ("80/tcp", "53/udp")]
+
+
+@pytest.mark.parametrize("state", ["terminating", "quarantined", "maintenance"])
+def test_state_of_a_backend(lab: Lab, state: str) -> None:
+    """New connections go elsewhere; those that it has stay, unless it is in maintenance."""
+    with (
+        lab.connect("web", VIP4, 80) as tcp,
+        lab.connect("web", VIP4, 53, UDP) as connected,
+        lab.socket("web", VIP4, UDP) as udp,
+    ):
+        assert asked(udp, VIP4, 53) == "db"
+        lab.dp.services.apply(in_state(state))
+        for _ in range(10):
+            with lab.connect("web", VIP4, 80) as new:
+                assert ask(new) == "db2"
+        assert asked(udp, VIP4, 53) == ("db2" if state == "maintenance" else "db")
+        for one in (tcp, connected):
+            if state == "maintenance":
+                with pytest.raises(ConnectionAbortedError):
+                    one.recv(1)
+            else:
+                assert ask(one) == "db"
 
 
 def test_many_datagrams_leave_nothing_behind(lab: Lab, tmp_path: Path) -> None:

@@ -57,43 +57,14 @@ static __always_inline void pcl_sends_find(const struct pcl_sends *sends,
 	bpf_loop(PCL_SENDS, pcl_sends_step, search, 0);
 }
 
-struct pcl_run_search {
-	const struct pcl_translation *translation;
-	__u32 first;
-	__u32 found;
-};
-
-static long pcl_run_step(__u32 number, struct pcl_run_search *search)
-{
-	__u32 slot = search->first + number;
-	const __u32 *index = bpf_map_lookup_elem(&pcl_slots, &slot);
-	const struct pcl_backend *backend;
-
-	if (!index)
-		return 1;
-	slot = *index;
-	backend = bpf_map_lookup_elem(&pcl_backends, &slot);
-	search->found = backend && pcl_same_address(&search->translation->backend,
-						    search->translation->backend_port_be,
-						    &backend->addr, backend->port_be);
-	return search->found;
-}
-
-/* Whether a backend that was chosen once still serves; looked up anew when the run changes. */
-static __always_inline bool pcl_send_holds(struct pcl_send *send,
+/* Whether a backend that was chosen once still serves. */
+static __always_inline bool pcl_send_holds(const struct pcl_send *send,
 					   const struct pcl_service_value *service)
 {
-	struct pcl_translation translation = send->translation;
-	struct pcl_run_search search = {.translation = &translation, .first = service->first};
+	const struct pcl_backend *backend = bpf_map_lookup_elem(&pcl_backends, &send->index);
 
-	if (send->first == service->first && send->count == service->count)
-		return true;
-	bpf_loop(service->count, pcl_run_step, &search, 0);
-	if (!search.found)
-		return false;
-	send->first = service->first;
-	send->count = service->count;
-	return true;
+	return backend && backend->id == send->id && backend->service == service->id &&
+	       pcl_backend_keeps(backend->state);
 }
 
 /* A fresh choice stands beside the old one: late answers still find their frontend. */
@@ -108,8 +79,8 @@ static __always_inline struct pcl_send *pcl_send_choose(struct pcl_sends *sends,
 		return NULL;
 	send = &sends->entries[place & (PCL_SENDS - 1)];
 	pcl_translation_fill(&send->translation, key, backend);
-	send->first = service->first;
-	send->count = service->count;
+	send->index = backend->index;
+	send->id = backend->id;
 	return send;
 }
 

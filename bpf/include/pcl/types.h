@@ -283,9 +283,9 @@ struct pcl_translation {
 /* One service that an unconnected UDP socket sends to. */
 struct pcl_send {
 	struct pcl_translation translation; /* protocol 0: none yet */
-	__u32 first;			    /* the service's run of slots at the last send */
-	__u32 count;
-	__u32 used; /* of pcl_sends.clock, at the last send */
+	__u32 index;			    /* the backend's, into pcl_backends */
+	__u32 id;			    /* what stood there, if it is still the same */
+	__u32 used;			    /* of pcl_sends.clock, at the last send */
 };
 
 /* All of them; the one that was used least lately gives way. */

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pycilium.datapath.wire import addr, address_of, be16
 from pycilium.lb.draft import differing
 from pycilium.libbpf import Map, Object, ObjectSpec, features, read_iterator
+from pycilium.model import BackendState
 from pycilium.net import sock_diag
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def parted(old: Sequence[ServiceLB], new: Sequence[ServiceLB]) -> Iterable[dict[
 def _pairs(services: Sequence[ServiceLB]) -> Iterator[tuple[Any, Any, int]]:
     for service in services:
         for backend in service.backends:
+            if backend.state is BackendState.MAINTENANCE:
+                continue
             yield service.frontend, backend.address, backend.port
 
 
