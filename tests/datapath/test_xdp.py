@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pycilium import ClosedError, Datapath, MapFullError, ServiceLB, SpecError
-from pycilium.datapath.xdp import Balancer, BalancerOptions, VipSettings
+from pycilium.datapath.xdp import Balancer, BalancerOptions, HashBy, VipSettings
 from pycilium.lb import maglev
 from pycilium.net import NetNS, links, sysctl
 
@@ -139,6 +139,10 @@ BAD: list[tuple[str, Callable[[Balancer], Any]]] = [
     ("settings: '192.0.2.9:80/tcp'",
      lambda b: b.services.apply([WEB], settings={"192.0.2.9:80/tcp": SMALL})),
     ("settings of .* VipSettings", lambda b: b.services.apply([WEB], settings={WEB.frontend: 7})),
+    ("source_ranges: '10.0.0.0/8' .* every client",
+     lambda b: b.services.apply(_web(source_ranges=["10.0.0.0/8"]))),
+    ("internal_traffic_policy: 'Local' .* cluster",
+     lambda b: b.services.apply(_web(internal_traffic_policy="Local"))),
     ("forward: 'gre' .* ipip, l2", lambda b: VipSettings(forward="gre")),
     ("hash_by: 'port' .* flow, source", lambda b: VipSettings(hash_by="port")),
     ("maglev size: 65536 .* a prime", lambda b: VipSettings(ring=65536)),
@@ -157,6 +161,17 @@ BAD: list[tuple[str, Callable[[Balancer], Any]]] = [
     ("weight of 10.0.0.2:80: True", lambda b: b.set_weight(WEB, "10.0.0.2:80", True)),
     ("device: 'eth9' .* one of eth0", lambda b: b.test([_fixture(device="eth9")])),
 ]  # fmt: skip
+
+
+def _web(**fields: Any) -> ServiceLB:
+    return ServiceLB(WEB.frontend, backends=WEB.backends, **fields)
+
+
+def test_session_affinity_is_a_hash_of_the_source(node: NetNS, device: str) -> None:
+    with node.run(lambda: Datapath.open(programs="xdp", devices=[device])) as opened:
+        for affinity, hash_by in (("None", HashBy.FLOW), ("ClientIP", HashBy.SOURCE)):
+            opened.services.apply(_web(session_affinity=affinity))
+            assert opened.services.find(WEB).settings.hash_by is hash_by
 
 
 def _fixture(**fields: Any) -> Any:

@@ -116,3 +116,39 @@ def test_ports_are_not_rewritten() -> None:
     other = ServiceLB("192.0.2.1:80/tcp", backends=["10.0.0.1:8080"])
     with pytest.raises(SpecError, match=r"10.0.0.1:8080.* port 80, the frontend's"):
         xdp_plan.plan(fresh(), [other], {})
+
+
+def stated(*backends: Backend) -> ServiceLB:
+    return ServiceLB(Frontend(ip_address("192.0.2.1"), 80), backends=backends)
+
+
+def one(number: int, **fields: object) -> Backend:
+    return Backend(ip_address(f"10.0.0.{number}"), 80, **fields)  # type: ignore[arg-type]
+
+
+def test_weights_and_states_are_the_services() -> None:
+    settings = {wanted(1, ()).frontend: VipSettings(ring=7)}
+    service = stated(one(1, weight=5), one(2, state="terminating"), one(3, state="maintenance"))
+    state, _ = xdp_plan.plan(fresh(), [service], settings)
+    (vip,) = state.vips.values()
+    weights = {name: member.weight for name, member in vip.members.items()}
+    assert weights == {"10.0.0.1:80": 5, "10.0.0.2:80": 0}
+    state, changes = xdp_plan.plan(state, [stated(one(1, weight=2), one(2))], settings)
+    (after,) = state.vips.values()
+    assert [member.weight for member in after.members.values()] == [2, 1]
+    assert [m.target for m in after.members.values()] == [m.target for m in vip.members.values()]
+    assert (changes.rows, changes.gone, changes.changed) == ([], [], 1)
+    _, changes = xdp_plan.plan(state, [stated(one(1, weight=2, state="maintenance"))], settings)
+    assert len(changes.gone) == 2
+    assert len(changes.vips) == 1
+
+
+def test_a_weight_that_was_set_stays_until_the_services_changes() -> None:
+    settings = {wanted(1, ()).frontend: VipSettings(ring=7)}
+    state, _ = xdp_plan.plan(fresh(), [stated(one(1), one(2))], settings)
+    (vip,) = state.vips.values()
+    state, _ = xdp_plan.reweigh(state, vip, "10.0.0.1:80", 9)
+    state, _ = xdp_plan.plan(state, [stated(one(1), one(2), one(3))], settings)
+    assert [m.weight for v in state.vips.values() for m in v.members.values()] == [9, 1, 1]
+    state, _ = xdp_plan.plan(state, [stated(one(1, weight=4), one(2))], settings)
+    assert [m.weight for v in state.vips.values() for m in v.members.values()] == [4, 1]

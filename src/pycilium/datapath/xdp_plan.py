@@ -15,6 +15,7 @@ import attrs
 
 from pycilium.errors import MapFullError, SpecError
 from pycilium.lb import maglev
+from pycilium.model import BackendState
 
 if TYPE_CHECKING:
     from pycilium.datapath.xdp_settings import VipSettings
@@ -94,6 +95,11 @@ class Member:
     index: int
     generation: int
     weight: int = 1
+
+    @property
+    def target(self) -> tuple[int, int]:
+        """What a flow's entry says."""
+        return self.index, self.generation
 
 
 @attrs.frozen
@@ -205,7 +211,7 @@ def _by_frontend(desired: Sequence[ServiceLB]) -> dict[Frontend, ServiceLB]:
 def _add(state: State, changes: Changes, service: ServiceLB, settings: VipSettings) -> None:
     vip = Vip(service, settings, state.next_number, state.rings.take(settings.ring), {})
     state.next_number += 1
-    vip = attrs.evolve(vip, members=_enlist(state, changes, vip, service.backends))
+    vip = attrs.evolve(vip, members=_enlist(state, changes, vip, _serving(service)))
     _put(state, changes, vip)
     changes.vips.append(vip)
     changes.added += 1
@@ -214,22 +220,45 @@ def _add(state: State, changes: Changes, service: ServiceLB, settings: VipSettin
 def _change(
     state: State, changes: Changes, old: Vip, service: ServiceLB, settings: VipSettings
 ) -> None:
-    kept = dict(old.members) if _same_way(old.settings, settings) else {}
+    kept = _kept(old, service) if _same_way(old.settings, settings) else {}
     first = old.first
     if settings.ring != old.settings.ring:
         first = state.rings.take(settings.ring)
         changes.freed.append((old.first, old.settings.ring))
     vip = attrs.evolve(old, service=service, settings=settings, first=first)
-    fresh = _enlist(state, changes, vip, [b for b in service.backends if str(b) not in kept])
-    members = {name: (kept | fresh)[name] for name in map(str, service.backends)}
+    serving = _serving(service)
+    fresh = _enlist(state, changes, vip, [b for b in serving if str(b) not in kept])
+    members = {name: (kept | fresh)[name] for name in map(str, serving)}
     vip = attrs.evolve(vip, members=members)
     for name, member in old.members.items():
-        if members.get(name) != member:
+        if name not in members or members[name].target != member.target:
             _retire(state, changes, old, member)
     _put(state, changes, vip)
     if settings != old.settings or vip.is_active != old.is_active:
         changes.vips.append(vip)
     changes.changed += 1
+
+
+def _serving(service: ServiceLB) -> list[Backend]:
+    """One in maintenance has nothing, not even its flows."""
+    return [one for one in service.backends if one.state is not BackendState.MAINTENANCE]
+
+
+def _weight(backend: Backend) -> int:
+    """Of new flows; one that is terminating or quarantined only keeps what it has."""
+    return backend.weight if backend.state is BackendState.ACTIVE else 0
+
+
+def _kept(old: Vip, service: ServiceLB) -> dict[str, Member]:
+    """What stays of the members: a weight that set_weight() gave goes when the service's does."""
+    found = {}
+    for backend in _serving(service):
+        member = old.members.get(str(backend))
+        if member is not None:
+            same = _weight(backend) == _weight(member.backend)
+            weight = member.weight if same else _weight(backend)
+            found[str(backend)] = attrs.evolve(member, backend=backend, weight=weight)
+    return found
 
 
 def _same_way(old: VipSettings, new: VipSettings) -> bool:
@@ -249,7 +278,8 @@ def _enlist(
     members = {}
     for backend in backends:
         index = state.rows.take(1)
-        member = Member(backend, index, state.generations.setdefault(index, 1))
+        generation = state.generations.setdefault(index, 1)
+        member = Member(backend, index, generation, _weight(backend))
         members[str(backend)] = member
         changes.rows.append((vip, member))
     return members

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pycilium.datapath import render, xdp_plan
 from pycilium.datapath.core import write_pairs
 from pycilium.datapath.wire import addr, be16
-from pycilium.datapath.xdp_settings import VipSettings
+from pycilium.datapath.xdp_settings import HashBy, VipSettings
 from pycilium.errors import MapFullError, SpecError
-from pycilium.model import Change, Delta, Frontend, ServiceLB
+from pycilium.model import Change, Delta, Frontend, ServiceLB, SessionAffinity, TrafficPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.xdp import BalancerCore
     from pycilium.datapath.xdp_plan import Changes, Member, State, Vip
 
+_PLAIN, _AFFINE = VipSettings(), VipSettings(hash_by=HashBy.SOURCE)
 _ANY_PORT = {6: "PCL_XDP_VIP_ANY_TCP", 17: "PCL_XDP_VIP_ANY_UDP", 132: "PCL_XDP_VIP_ANY_SCTP"}
 
 
@@ -204,7 +205,21 @@ def _checked(desired: Any) -> tuple[ServiceLB, ...]:
     for one in several:
         if not isinstance(one, ServiceLB):
             raise SpecError("services", one, "a ServiceLB")
+        _require_plain(one)
     return tuple(several)
+
+
+def _require_plain(service: ServiceLB) -> None:
+    """What the balancer would not do is refused, never left out in silence."""
+    if service.source_ranges:
+        ranges = ", ".join(map(str, service.source_ranges))
+        raise service.error("source_ranges", ranges, "none: the balancer takes every client")
+    for field in ("external_traffic_policy", "internal_traffic_policy"):
+        if getattr(service, field) is not TrafficPolicy.CLUSTER:
+            raise service.error(field, getattr(service, field).value, "cluster: no backend is here")
+    if service.health_check_node_port:
+        value = service.health_check_node_port
+        raise service.error("health_check_node_port", value, "0: the balancer answers no checks")
 
 
 def _frontend(value: Frontend | str) -> Frontend:
@@ -214,8 +229,10 @@ def _frontend(value: Frontend | str) -> Frontend:
 def _settings(
     wanted: tuple[ServiceLB, ...], given: Mapping[Frontend | str, VipSettings]
 ) -> dict[Frontend, VipSettings]:
-    common = VipSettings()
-    found = dict.fromkeys((one.frontend for one in wanted), common)
+    found = {
+        one.frontend: _AFFINE if one.session_affinity is SessionAffinity.CLIENT_IP else _PLAIN
+        for one in wanted
+    }
     for key, one in given.items():
         if _frontend(key) not in found:
             allowed = ", ".join(map(str, found)) or "the frontend of a service"
