@@ -125,6 +125,24 @@ def find(state: ColumnState, number: int) -> ServiceLB | None:
     return _service(state, row, int(state.counts[:row].sum()), int(state.counts[row]))
 
 
+def losing(before: ColumnState, changes: ColumnChanges) -> tuple[list[ServiceLB], list[ServiceLB]]:
+    """The services that lose backends, as they were, and as they are where they still are."""
+    import numpy as np
+
+    rows = np.unique(before.owners[changes.gone])
+    old = _services(before, rows)
+    keys = {key.tobytes() for key in before.keys[rows]}
+    left = [row for row, key in enumerate(changes.after.keys) if key.tobytes() in keys]
+    return old, _services(changes.after, left)
+
+
+def _services(state: ColumnState, rows: Iterable[int]) -> list[ServiceLB]:
+    import numpy as np
+
+    starts = np.cumsum(state.counts) - state.counts
+    return [_service(state, int(r), int(starts[r]), int(state.counts[r])) for r in rows]
+
+
 def _service(state: ColumnState, row: int, at: int, count: int) -> ServiceLB:
     key = state.keys[row].tobytes()
     family = key[19]

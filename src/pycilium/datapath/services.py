@@ -120,6 +120,8 @@ class Services:
             ranges.remove(list(ranges))
             self._columns = changes.after
             self._table = ServiceTable(self._sizes, self._place)
+            if self.changed is not None and self._core.config.socket_lb:
+                self.changed(*service_columns.losing(before, changes))
             return Delta(
                 added=changes.added,
                 changed=changes.changed,
