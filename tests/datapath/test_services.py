@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from pycilium import Backend, Datapath, MapFullError, ServiceLB, SpecError
+from pycilium.datapath import peek
+from pycilium.lb.columns import ServiceColumns
 from pycilium.net import NetNS
 
 from .conftest import SMALL, state
@@ -215,3 +217,90 @@ def test_a_change_is_a_few_system_calls(node: NetNS, tmp_path: Path) -> None:
         "nothing": 0,
         "removed": 2,
     }
+
+
+def columns(*backends: str, vips: int = 3) -> ServiceColumns:
+    """The same backends behind several services."""
+    places = [int(ip_address(one)) for one in backends]
+    return ServiceColumns.ipv4(
+        [0x0A600000 + n for n in range(vips)],
+        [80] * vips,
+        [len(places)] * vips,
+        places * vips,
+        [8080] * len(places) * vips,
+    )
+
+
+def objects(*backends: str, vips: int = 3) -> list[ServiceLB]:
+    several = [f"{one}:8080" for one in backends]
+    return [ServiceLB(f"10.96.0.{n}:80", backends=several) for n in range(vips)]
+
+
+def test_columns_and_objects_write_the_same(dp: Datapath) -> None:
+    delta = dp.services.apply_columns(columns("10.1.0.20", "10.1.0.21"))
+    assert (delta.added, len(delta.entries)) == (3, 15)
+    assert list(dp.services) == objects("10.1.0.20", "10.1.0.21")
+    assert dp.services.find(2) == objects("10.1.0.20", "10.1.0.21")[1]
+    before = state(dp)
+    assert not dp.services.apply_columns(columns("10.1.0.20", "10.1.0.21"))
+    assert not dp.services.apply(objects("10.1.0.20", "10.1.0.21"))
+    assert state(dp) == before
+    kept = [Backend(ip_address("10.1.0.21"), 8080, weight=2), Backend.parse("10.1.0.22:8080")]
+    odd = ServiceLB("10.96.0.0:80", backends=kept, source_ranges=["10.0.0.0/8"])
+    ending = [Backend(ip_address("10.1.0.21"), 8080, state="terminating")]
+    dp.services.apply([odd, ServiceLB("10.96.0.1:80", backends=ending)])
+    numbers = {row.id for _, row in dp.object.maps["pcl_backends"].pairs() if row.state}
+    delta = dp.services.apply_columns(columns("10.1.0.21", "10.1.0.22"))
+    assert (delta.added, delta.changed) == (1, 2)
+    rows = [row for _, row in dp.object.maps["pcl_backends"].pairs() if row.state]
+    assert numbers <= {row.id for row in rows}, "who stays keeps its number"
+    assert {row.state for row in rows} == {1}
+    assert len(rows) == 6
+    assert not dp.services.apply(objects("10.1.0.21", "10.1.0.22"))
+    assert len(dp.object.maps["pcl_source_ranges"]) == 0
+
+
+def test_columns_are_served(dp: Datapath) -> None:
+    web = dp.endpoints.create("10.1.0.10", labels={"app": "web"})
+    db = dp.endpoints.create("10.1.0.20", labels={"app": "db"})
+    dp.services.apply_columns(columns("10.1.0.20"))
+    with listening(db, 8080):
+        assert all(reaches(web, f"10.96.0.{n}", 80) for n in range(3))
+    dp.services.apply_columns(columns(vips=0))
+    assert len(dp.services) == len(dp.object.maps["pcl_services"]) == 0
+
+
+def test_columns_that_do_not_fit_change_nothing(dp: Datapath) -> None:
+    dp.services.apply_columns(columns("10.1.0.20"))
+    before = state(dp)
+    with pytest.raises(MapFullError, match="pcl_services"):
+        dp.services.apply_columns(columns("10.1.0.20", vips=17))
+    with pytest.raises(MapFullError, match="pcl_backends"):
+        dp.services.apply_columns(columns(*(f"10.1.1.{n}" for n in range(11))))
+    assert state(dp) == before
+    assert len(dp.services) == 3
+
+
+def test_services_of_another_set_may_fill_the_map_again(dp: Datapath) -> None:
+    sixteen = [ServiceLB(f"10.96.1.{n}:80", backends=[]) for n in range(16)]
+    others = [ServiceLB(f"10.96.2.{n}:80", backends=[]) for n in range(16)]
+    dp.services.apply(sixteen)
+    dp.services.apply(others)
+    assert list(dp.services) == others
+    dp.services.apply_columns(columns(vips=16))
+    dp.services.apply(sixteen)
+    assert len(dp.object.maps["pcl_services"]) == 16
+
+
+def test_columns_are_adopted(node: NetNS, bpffs: Path) -> None:
+    with node.run(lambda: Datapath.open(pin="columns", bpffs=bpffs, sizes=SMALL)) as dp:
+        dp.services.apply_columns(columns("10.1.0.20", "10.1.0.21"))
+        before = state(dp)
+    assert peek("columns", bpffs=bpffs).services == tuple(objects("10.1.0.20", "10.1.0.21"))
+    dp = node.run(lambda: Datapath.adopt("columns", bpffs=bpffs))
+    try:
+        assert not dp.services.apply_columns(columns("10.1.0.20", "10.1.0.21"))
+        assert state(dp) == before
+        assert list(dp.services) == objects("10.1.0.20", "10.1.0.21")
+    finally:
+        dp.destroy()

@@ -23,6 +23,7 @@ import pytest
 from pycilium import Backend, Datapath, Policy, ServiceLB, SpecError
 from pycilium.datapath.cgroup import choose
 from pycilium.datapath.gone import GoneSockets
+from pycilium.lb.columns import ServiceColumns
 from pycilium.libbpf import ObjectSpec, read_iterator
 from pycilium.libbpf._build import compile_bpf
 from pycilium.libbpf.kinds import ADDRESS_HOOKS
@@ -509,3 +510,20 @@ def test_two_nodes_in_one_cgroup(lab: Lab) -> None:
                     assert ask(one) == "second"
                 with lab.connect("host", VIP4, 80) as one:
                     assert ask(one) == "db"
+
+
+def test_columns_end_the_sockets_of_removed_backends(lab: Lab) -> None:
+    def columns(*backends: str) -> ServiceColumns:
+        places = [int(ip_address(one)) for one in backends]
+        ports = [7000] * len(places)
+        return ServiceColumns.ipv4([int(ip_address(VIP4))], [80], [len(places)], places, ports)
+
+    lab.dp.services.apply_columns(columns(DB[0], DB2[0]))
+    connected = [lab.connect("web", VIP4, 80) for _ in range(24)]
+    with ExitStack() as stack:
+        for one in connected:
+            stack.enter_context(one)
+        lab.dp.services.apply_columns(columns(DB2[0]))
+        ended = [one for one in connected if one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)]
+        assert 0 < len(ended) < len(connected)
+        assert {f"{DB[0]}:7000", f"{DB2[0]}:7000"} & lab.peers("web") == {f"{DB2[0]}:7000"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pycilium.datapath import pins, serial, status
+from pycilium.datapath import pins, serial, service_columns, status
 from pycilium.datapath.config import Config
 from pycilium.datapath.core import Core
 from pycilium.libbpf import ObjectSpec
@@ -39,6 +39,8 @@ def peek(name: str, *, bpffs: str | os.PathLike[str] = "/sys/fs/bpf") -> Peek:
     with NetNS.current() as node, pins.open_object(spec, where) as loaded:
         core = Core(node=node, spec=spec, loaded=loaded, config=Config(), pins=where, sizes={})
         services = serial.load(core.manifest.read()["services"])
+        if services is None:
+            services = tuple(service_columns.services_of(service_columns.read(core)))
         return Peek(services, status.read_counters(core), _fill(core))
 
 

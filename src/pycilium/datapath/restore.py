@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def manifest_of(datapath: Datapath, core: Core) -> dict[str, Any]:
     """Everything that the other maps do not tell."""
     known = datapath.identities.known()
-    services = datapath.services.pending
+    services = datapath.services.manifest()
     return {
         "config": core.config.to_dict(),
         "sizes": core.sizes,
@@ -40,7 +40,7 @@ def manifest_of(datapath: Datapath, core: Core) -> dict[str, Any]:
         },
         "next_identities": list(datapath.identities.next_numbers),
         "endpoints": [endpoint.to_dict() for endpoint in datapath.endpoints],
-        "services": serial.dump(tuple(datapath.services) if services is None else services),
+        "services": serial.dump(services),
         **datapath.policies.manifest(),
     }
 

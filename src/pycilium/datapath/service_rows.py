@@ -52,8 +52,8 @@ class Writer:
             ("pcl_backends", self._backends(changes.backends), False),
             ("pcl_source_ranges", self._sources(changes.sources), False),
             ("pcl_slots", list(changes.slots), False),
+            ("pcl_services", removed, True),  # first: what comes may need the room
             ("pcl_services", services, False),
-            ("pcl_services", removed, True),
             ("pcl_backends", self._backends(changes.retired), False),
             ("pcl_source_ranges", self._sources(changes.unused), True),
         )

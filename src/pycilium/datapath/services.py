@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from pycilium.datapath import service_columns
 from pycilium.datapath.core import write_pairs
 from pycilium.datapath.service_limits import refusal
 from pycilium.datapath.service_rows import Step, Writer
 from pycilium.datapath.wire import address_of, be16
 from pycilium.errors import SpecError
-from pycilium.lb import BackendRow, Place, ServiceTable, Sizes, Standing
+from pycilium.lb import BackendRow, Place, ServiceTable, Sizes, Standing, column_table
 from pycilium.model import Backend, Delta, Frontend, ServiceLB
 
 if TYPE_CHECKING:
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
     from pycilium.datapath.core import Core
     from pycilium.errors import SpecError as Refusal
     from pycilium.lb import Changes
+    from pycilium.lb.column_table import ColumnState
+    from pycilium.lb.columns import ServiceColumns
 
 _MAPS = ("pcl_services", "pcl_slots", "pcl_backends", "pcl_source_ranges")
+_SHOWN = 8
 
 
 class Services:
@@ -37,6 +42,7 @@ class Services:
         self._sizes = Sizes(*(core.maps[name].max_entries for name in _MAPS))
         self._writer = Writer(core)
         self._table = ServiceTable(self._sizes, self._place)
+        self._columns: ColumnState | None = None
         self.pending: tuple[ServiceLB, ...] | None = None
         self.changed: Callable[[Sequence[ServiceLB], Sequence[ServiceLB]], None] | None = None
 
@@ -45,13 +51,17 @@ class Services:
         return Place(self._core.config.node_name, self._core.config.zone)
 
     def __iter__(self) -> Iterator[ServiceLB]:
+        if self._columns is not None:
+            return service_columns.services_of(self._columns)
         return iter(self._table.services)
 
     def __len__(self) -> int:
-        return len(self._table.services)
+        return len(self._table.services if self._columns is None else self._columns)
 
     def __repr__(self) -> str:
-        return f"<Services {', '.join(str(one.frontend) for one in self)}>"
+        shown = [str(one.frontend) for one in islice(self, _SHOWN)]
+        more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return f"<Services {', '.join([*shown, *more])}>"
 
     def refused(self, desired: ServiceLB | Iterable[ServiceLB]) -> tuple[Refusal, ...]:
         """Why apply() would not take some of these services; empty where it takes all."""
@@ -62,6 +72,7 @@ class Services:
         wanted = _supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
+            self._leave_columns()
             changes = self._table.plan(wanted, _require_support)
             return self._delta(changes, self._writer.steps(changes))
 
@@ -74,6 +85,7 @@ class Services:
         wanted = _supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
+            self._leave_columns()
             changes, accept = self._table.prepare(wanted, _require_support)
             steps = self._writer.steps(changes)
             self.pending = wanted
@@ -89,12 +101,68 @@ class Services:
                 self.changed(before, wanted)
             return self._delta(changes, steps)
 
+    def apply_columns(self, desired: ServiceColumns) -> Delta:
+        """The same for very many plain services, as NumPy arrays: a few batches for all of them.
+
+        Connections stay with backends that stay, as with apply(), and both may follow one another.
+        Raises SpecError and MapFullError before anything has changed.
+        """
+        with self._core.lock:
+            self._core.require_open()
+            before = self._as_columns()
+            changes = column_table.plan(before, desired, self._sizes)
+            batches = service_columns.batches(self._core, before, changes)
+            self._columns = before
+            self._core.save()
+            for batch in batches:
+                service_columns.carry_out(self._core, batch)
+            ranges = self._core.maps["pcl_source_ranges"]
+            ranges.remove(list(ranges))
+            self._columns = changes.after
+            self._table = ServiceTable(self._sizes, self._place)
+            if self.changed is not None and self._core.config.socket_lb:
+                self.changed(*service_columns.losing(before, changes))
+            return Delta(
+                added=changes.added,
+                changed=changes.changed,
+                removed=len(changes.removed),
+                entries=cache(lambda: tuple(service_columns.entries(self._core, batches))),
+            )
+
+    def _as_columns(self) -> ColumnState:
+        if self._columns is not None:
+            return self._columns
+        if not len(self._table.services):
+            return column_table.empty(*self._table.numbers)
+        return service_columns.read(self._core)
+
+    def manifest(self) -> tuple[ServiceLB, ...] | None:
+        """What adopt() is to be given: None where the maps themselves tell it."""
+        if self.pending is not None:
+            return self.pending
+        return self._table.services if self._columns is None else None
+
     def find(self, number: int) -> ServiceLB | None:
         """By the number that events and traces carry."""
+        if self._columns is not None:
+            return service_columns.find(self._columns, number)
         return self._table.find(number)
 
-    def adopt(self, desired: Iterable[ServiceLB]) -> None:
+    def adopt(self, desired: Iterable[ServiceLB] | None) -> None:
         """After a restart: read what stands in the kernel, then write what differs."""
+        if desired is None:
+            self._columns = service_columns.read(self._core)
+            return
+        self._read_back()
+        self.apply(list(desired))
+
+    def _leave_columns(self) -> None:
+        """Objects again: from what stands in the kernel."""
+        if self._columns is not None:
+            self._read_back()
+            self._columns = None
+
+    def _read_back(self) -> None:
         servers, last = self._servers()
         sources = self._sources()
         slots = self._core.maps["pcl_slots"]
@@ -112,7 +180,6 @@ class Services:
         self._table = ServiceTable.restore(
             self._sizes, standing, last_backend=last, place=self._place
         )
-        self.apply(list(desired))
 
     def _servers(self) -> tuple[dict[int, list[BackendRow]], int]:
         """Rows of pcl_backends by service, and the highest number that any has or had."""

@@ -39,10 +39,10 @@ class BackendRow:
 
 @attrs.frozen
 class Changes:
-    """What to write, in this order; then what to delete.
+    """What to write and to delete, in an order that never lies.
 
-    backends and sources, slots, services; then retired (backends that get nothing new any more),
-    removed services, unused source ranges.
+    backends and sources, slots; removed services, then the others; at last retired (backends that
+    get nothing new any more) and unused source ranges.
     """
 
     backends: tuple[BackendRow, ...] = ()

@@ -20,6 +20,7 @@ from pycilium.lb.room import Room, Use
 from pycilium.lb.rows import BackendRow, Changes, ServiceRow, Sizes, Standing
 from pycilium.model.frontend import Backend, BackendState, Frontend
 from pycilium.model.service import (
+    DEFAULT_AFFINITY_SECONDS,
     Network,
     ServiceLB,
     SessionAffinity,
@@ -95,6 +96,11 @@ class ServiceTable:
         """What is in force."""
         return self._order
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """What the next service and the next backend will be."""
+        return self._state.room.next_service, self._state.room.next_backend
+
     def find(self, service_id: int) -> ServiceLB | None:
         """By the number that events carry."""
         for frontend, placed in self._state.placed.items():
@@ -164,7 +170,7 @@ def _read_back(frontend: Frontend, one: Standing) -> ServiceLB:
         frontend,
         backends=[server.backend for server in one.servers],
         session_affinity=affinity,
-        affinity_timeout=one.row.affinity or 1,
+        affinity_timeout=one.row.affinity or DEFAULT_AFFINITY_SECONDS,
         source_ranges=one.sources,
         source_ranges_mode=SourceRangesMode.DENY if one.row.deny else SourceRangesMode.ALLOW,
     )

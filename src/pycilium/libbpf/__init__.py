@@ -9,7 +9,7 @@ touches the kernel. Layouts, enums and values come from BTF, so no struct is wri
 from __future__ import annotations
 
 from pycilium.libbpf import features
-from pycilium.libbpf.codec import packer
+from pycilium.libbpf.codec import packer, struct_fields
 from pycilium.libbpf.iterator import read_iterator
 from pycilium.libbpf.kinds import CgroupHook, Hook, MapType, ProgramType, XdpMode
 from pycilium.libbpf.link import Attachment, Link, LinkInfo, TcFilter, attachments
@@ -43,4 +43,5 @@ __all__ = [
     "packer",
     "read_iterator",
     "split_records",
+    "struct_fields",
 ]

@@ -197,6 +197,19 @@ class UnionCodec:
         return self.record._make(field.codec.decode(buffer, offset) for field in self.fields)
 
 
+def struct_fields(codec: Codec | None) -> tuple[tuple[str, int, int, bool], ...]:
+    """Name, offset, size and whether it is a whole number, of each field of a struct.
+
+    For arrays of many; SpecError where the codec is of no struct.
+    """
+    if not isinstance(codec, StructCodec):
+        raise SpecError("codec", codec, "a struct")
+    return tuple(
+        (one.name, one.offset, one.codec.size, isinstance(one.codec, IntCodec))
+        for one in codec.fields
+    )
+
+
 def packer(codec: Codec | None, *names: str) -> Callable[..., bytes]:
     """A function from these fields' values, in their order, to bytes; for many of a kind.
 
