@@ -154,6 +154,14 @@ def test_what_stands_is_adopted_without_a_write(
     check(maps, following)
 
 
+def test_an_index_is_used_again_and_a_number_never() -> None:
+    table, maps = ServiceTable(attrs.evolve(SIZES, backends=3)), Maps()
+    for n in range(20):
+        maps.write(table.commit([ServiceLB(VIP, backends=[f"10.1.0.{n % 5 + 1}:80"])]))
+    assert len(maps.backends) == 3
+    assert len(maps.seen) == 20
+
+
 def test_who_stays_keeps_its_number() -> None:
     table, maps = ServiceTable(SIZES), Maps()
     maps.write(table.commit([ServiceLB(VIP, backends=["10.1.0.1:80", "10.1.0.2:80"])]))

@@ -13,6 +13,7 @@ from pycilium.datapath import render
 from pycilium.datapath.config import jiffies, seconds
 from pycilium.datapath.wire import addr, address_of, be16
 from pycilium.lb import ServiceRow
+from pycilium.libbpf import packer
 from pycilium.model import BackendState
 
 if TYPE_CHECKING:
@@ -42,12 +43,20 @@ class Writer:
         self._deny = int(core.spec.enums["pcl_service_flags"].PCL_SERVICE_SOURCES_DENY)
         states = core.spec.enums["pcl_backend_state"]
         self._numbers = {one: int(states[f"PCL_BACKEND_{one.name}"]) for one in BackendState}
+        services, backends = self._specs["pcl_services"], self._specs["pcl_backends"]
+        self._pack_key = packer(services.key, "addr", "port_be", "protocol", "family", "pad")
+        self._pack_service = packer(
+            services.value, "id", "first", "count", "flags", "affinity", "sources"
+        )
+        self._pack_backend = packer(
+            backends.value, "addr", "port_be", "state", "family", "id", "service", "index"
+        )
         self._states = {number: state for state, number in self._numbers.items()}
 
     def steps(self, changes: Changes) -> tuple[Step, ...]:
         """What carries out the changes, in order; nothing that would write nothing."""
-        services = [(_key(one), self._service(row)) for one, row in changes.services.items()]
-        removed: list[tuple[Any, Any]] = [(_key(frontend), {}) for frontend in changes.removed]
+        services = [(self._key(one), self._service(row)) for one, row in changes.services.items()]
+        removed: list[tuple[Any, Any]] = [(self._key(frontend), {}) for frontend in changes.removed]
         plan: tuple[tuple[str, list[tuple[Any, Any]], bool], ...] = (
             ("pcl_backends", self._backends(changes.backends), False),
             ("pcl_source_ranges", self._sources(changes.sources), False),
@@ -95,33 +104,30 @@ class Writer:
         spec = self._specs[name]
         assert spec.key is not None
         assert spec.value is not None
-        return {spec.key.encode(key): spec.value.encode(value) for key, value in rows}
-
-    def _service(self, row: ServiceRow) -> dict[str, Any]:
+        key, value = spec.key.encode, spec.value.encode
         return {
-            "id": row.id,
-            "first": row.first,
-            "count": row.count,
-            "flags": self._deny if row.deny else 0,
-            "affinity": jiffies(row.affinity),
-            "sources": row.sources,
+            k if type(k) is bytes else key(k): v if type(v) is bytes else value(v) for k, v in rows
         }
+
+    def _key(self, frontend: Frontend) -> bytes:
+        address, port = frontend.address, be16(frontend.port)
+        return self._pack_key(addr(address), port, frontend.protocol, address.version, 0)
+
+    def _service(self, row: ServiceRow) -> bytes:
+        flags, affinity = self._deny if row.deny else 0, jiffies(row.affinity)
+        return self._pack_service(row.id, row.first, row.count, flags, affinity, row.sources)
 
     def _backends(self, rows: Iterable[BackendRow]) -> list[tuple[Any, Any]]:
         return [(row.index, self._backend(row)) for row in rows]
 
-    def _backend(self, row: BackendRow) -> dict[str, Any]:
+    def _backend(self, row: BackendRow) -> bytes:
         if row.gone:
-            return {"id": row.id}
-        return {
-            "addr": addr(row.backend.address),
-            "port_be": be16(row.backend.port),
-            "state": self._numbers[row.backend.state],
-            "family": row.backend.address.version,
-            "id": row.id,
-            "service": row.service,
-            "index": row.index,
-        }
+            return self._pack_backend(b"", 0, 0, 0, row.id, 0, 0)
+        address, state = row.backend.address, self._numbers[row.backend.state]
+        port = be16(row.backend.port)
+        return self._pack_backend(
+            addr(address), port, state, address.version, row.id, row.service, row.index
+        )
 
     def _sources(self, rows: Iterable[tuple[int, Network]]) -> list[tuple[Any, Any]]:
         return [
@@ -135,12 +141,3 @@ class Writer:
             )
             for number, one in rows
         ]
-
-
-def _key(frontend: Frontend) -> dict[str, Any]:
-    return {
-        "addr": addr(frontend.address),
-        "port_be": be16(frontend.port),
-        "protocol": frontend.protocol,
-        "family": frontend.address.version,
-    }

@@ -30,6 +30,8 @@ def candidates(service: ServiceLB, place: Place) -> tuple[Backend, ...]:
     )
     if service.internal_traffic_policy is TrafficPolicy.LOCAL:
         return tuple(one for one in active if one.node and one.node == place.node)
+    if not any(one.for_nodes or one.for_zones for one in active):
+        return active
     for wanted, hints in ((place.node, "for_nodes"), (place.zone, "for_zones")):
         near = tuple(one for one in active if wanted and wanted in getattr(one, hints))
         # A backend without a hint says that the hints are not complete: all count.
