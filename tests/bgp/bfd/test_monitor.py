@@ -313,17 +313,18 @@ def test_what_waited_in_a_socket_came_in_time(router: Monitor, link: Scene) -> N
 
 
 def test_many_sessions_in_one_process(router: Monitor, link: Scene) -> None:
-    count = 100
+    """Their interval leaves room for a machine that does other things; benchmarks ask for less."""
+    count, interval = 100, 0.3
     for number in range(count):
         addresses.add(f"10.0.1.{number + 1}/16", link.device, ns=link.ours)
     addresses.add(f"{V4[1]}/16", 2, ns=link.router)
     with link.ours.run(Monitor.open) as monitor:
         ours = [
-            monitor.add(V4[1], local=f"10.0.1.{number + 1}", interval=0.1)
+            monitor.add(V4[1], local=f"10.0.1.{number + 1}", interval=interval)
             for number in range(count)
         ]
-        theirs = [router.add(f"10.0.1.{number + 1}", interval=0.1) for number in range(count)]
-        assert all(session.wait(timeout=20) for session in ours)
+        theirs = [router.add(f"10.0.1.{number + 1}", interval=interval) for number in range(count)]
+        assert all(session.wait(timeout=30) for session in ours)
         assert len({session.status().source_port for session in ours}) == count
         time.sleep(3)
         assert sum(session.statistics.failures for session in (*ours, *theirs)) == 0
