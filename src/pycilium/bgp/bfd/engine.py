@@ -45,7 +45,8 @@ class Engine:
         port = self._port(local, settings)
         try:
             port.require_free(settings.peer, local)
-            link = _Link(number, self._session(settings), port, local)
+            taken = frozenset(one.source_port for one in self._links.values())
+            link = _Link(number, self._session(settings), port, local, taken)
         except (OSError, ConflictError):
             self._release(port)
             raise
@@ -191,7 +192,9 @@ class _Port:
 class _Link:
     """A session with what it sends through and what it counts."""
 
-    def __init__(self, number: int, session: Session, port: _Port, local: Address) -> None:
+    def __init__(
+        self, number: int, session: Session, port: _Port, local: Address, taken: frozenset[int]
+    ) -> None:
         settings = session.settings
         self.number = number
         self.session = session
@@ -202,8 +205,15 @@ class _Link:
         self.scheduled = math.inf
         self.sent = self.received = self.send_errors = self.ups = self.failures = 0
         self.discarded: Counter[Discard] = Counter()
-        self._sender = Sender(settings.peer, local, settings.device, multihop=settings.multihop)
+        self._sender = Sender(
+            settings.peer, local, settings.device, multihop=settings.multihop, taken=taken
+        )
         port.links[canonical(settings.peer)] = self
+
+    @property
+    def source_port(self) -> int:
+        """What it sends from."""
+        return self._sender.port
 
     def flush(self) -> None:
         """Send what waits."""
@@ -229,7 +239,7 @@ class _Link:
             diagnostic=session.diagnostic,
             remote=session.remote,
             local=str(self.local),
-            source_port=self._sender.port,
+            source_port=self.source_port,
             discriminator=session.discriminator,
             interval=session.interval,
             detection_time=session.detection_time,

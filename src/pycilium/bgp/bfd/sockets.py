@@ -60,14 +60,20 @@ class Sender:
     """What one session sends with: a source port of its own, TTL 255."""
 
     def __init__(
-        self, peer: Address, local: Address, device: str | None, *, multihop: bool
+        self,
+        peer: Address,
+        local: Address,
+        device: str | None,
+        *,
+        multihop: bool,
+        taken: frozenset[int] = frozenset(),
     ) -> None:
         self._peer = _sockaddr(peer, MULTIHOP_PORT if multihop else SINGLE_HOP_PORT, device)
         self._socket = _open(local)
         try:
             _bind_to_device(self._socket, device)
             _mark_outgoing(self._socket)
-            self.port = _bind_source_port(self._socket, local, device)
+            self.port = _bind_source_port(self._socket, local, device, taken)
         except OSError:
             self._socket.close()
             raise
@@ -139,9 +145,14 @@ def _mark_outgoing(one: socket.socket) -> None:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _CLASS_SELECTOR_6)
 
 
-def _bind_source_port(one: socket.socket, local: Address, device: str | None) -> int:
+def _bind_source_port(
+    one: socket.socket, local: Address, device: str | None, taken: frozenset[int]
+) -> int:
+    """RFC 5881 section 4: one that no other session has, as long as there are any."""
     for left in reversed(range(_PORTS_TRIED)):
         port = random.SystemRandom().randint(*_SOURCE_PORTS)
+        if port in taken and left > _PORTS_TRIED // 2:
+            continue
         try:
             one.bind(_sockaddr(local, port, device))
             return port
