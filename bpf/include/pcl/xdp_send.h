@@ -40,23 +40,32 @@ static __always_inline __u32 pcl_xdp_spread(__u32 address, __u32 ports)
 	return ((address ^ ports) * 0x9e3779b1) ^ ports >> 16;
 }
 
+/* Room for an outer header in front of an inner one of the same size; NULL where there is none. */
+static __always_inline void *pcl_xdp_prepend(struct xdp_md *ctx, const int size)
+{
+	struct ethhdr *eth;
+
+	if (bpf_xdp_adjust_head(ctx, -size))
+		return NULL;
+	eth = pcl_xdp_data(ctx);
+	if ((void *)(eth + 1) + 2 * size > pcl_xdp_end(ctx))
+		return NULL;
+	*eth = *(struct ethhdr *)((void *)eth + size);
+	return eth + 1;
+}
+
 static __always_inline int pcl_xdp_tunnel4(struct xdp_md *ctx, const struct pcl_xdp_packet *packet,
 					   const struct pcl_xdp_backend *backend)
 {
 	struct iphdr *outer, *inner;
-	struct ethhdr *eth;
 	__u32 ports = (__u32)packet->flow4.sport_be << 16 | packet->flow4.dport_be;
 
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*outer)))
+	outer = pcl_xdp_prepend(ctx, sizeof(*outer));
+	if (!outer)
 		return PCL_XDP_END(PCL_XDP_DROP_WRITE);
-	eth = pcl_xdp_data(ctx);
-	outer = (void *)(eth + 1);
 	inner = outer + 1;
-	if ((void *)(inner + 1) > pcl_xdp_end(ctx))
-		return PCL_XDP_END(PCL_XDP_DROP_WRITE);
 	if (inner->ttl <= 1)
 		return PCL_XDP_END(PCL_XDP_DROP_TTL);
-	*eth = *(struct ethhdr *)((void *)eth + sizeof(*outer));
 	pcl_xdp_count_down(inner);
 	*(__u16 *)outer = bpf_htons(0x4500 | inner->tos);
 	outer->tot_len = bpf_htons(packet->length + sizeof(*outer));
@@ -75,19 +84,14 @@ static __always_inline int pcl_xdp_tunnel6(struct xdp_md *ctx, const struct pcl_
 					   const struct pcl_xdp_backend *backend)
 {
 	struct ipv6hdr *outer, *inner;
-	struct ethhdr *eth;
 	__u32 ports = (__u32)packet->flow6.sport_be << 16 | packet->flow6.dport_be;
 
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*outer)))
+	outer = pcl_xdp_prepend(ctx, sizeof(*outer));
+	if (!outer)
 		return PCL_XDP_END(PCL_XDP_DROP_WRITE);
-	eth = pcl_xdp_data(ctx);
-	outer = (void *)(eth + 1);
 	inner = outer + 1;
-	if ((void *)(inner + 1) > pcl_xdp_end(ctx))
-		return PCL_XDP_END(PCL_XDP_DROP_WRITE);
 	if (inner->hop_limit <= 1)
 		return PCL_XDP_END(PCL_XDP_DROP_TTL);
-	*eth = *(struct ethhdr *)((void *)eth + sizeof(*outer));
 	inner->hop_limit--;
 	*(__u32 *)outer = *(__u32 *)inner; /* traffic class and flow label too */
 	outer->payload_len = bpf_htons(packet->length);
