@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_network
 
 from hypothesis import strategies as st
@@ -25,6 +26,8 @@ from pycilium.model import (
     Tier,
 )
 from pycilium.model.labels import NAMESPACE_KEY, NAMESPACE_LABELS
+from pycilium.model.peer import Network, RulePeer
+from pycilium.model.port import PortMatch
 from pycilium.model.selector import Operator, Requirement
 
 APPS = ("web", "db", "api")
@@ -78,47 +81,68 @@ selectors = st.one_of(
         st.sampled_from(tuple(NAMESPACES)),
     ),
 )
-cidrs = st.builds(
-    lambda network, holes: CidrPeer(
-        network, tuple(h for h in holes if h.version == network.version and h.subnet_of(network))
-    ),
-    st.sampled_from(PREFIXES),
-    st.lists(st.sampled_from(PREFIXES), max_size=2),
-)
-peers = st.one_of(selectors, selectors, cidrs, cidrs, st.sampled_from(Entity))
-ranges = st.builds(
-    lambda protocol, a, b: PortRange(protocol, *(sorted((a, b)) if protocol else (0, 65535))),
-    st.sampled_from((0, 1, 6, 6, 17, 58, 132)),
-    st.sampled_from((*PORTS, 8, 128, 65535)),
-    st.sampled_from((*PORTS, 8, 128, 65535)),
-)
-matches = ranges | st.builds(
-    NamedPort, st.sampled_from((0, 6, 17)), st.sampled_from(("http", "dns"))
-)
-rules = st.builds(
-    Rule,
-    direction=st.sampled_from(Direction),
-    peers=st.none() | st.lists(peers, max_size=3).map(tuple),
-    ports=st.none() | st.lists(matches, max_size=3).map(tuple),
-    action=st.sampled_from((Action.ALLOW, Action.ALLOW, Action.DENY, Action.PASS)),
-    order=st.integers(0, 2),
-    l7=st.sampled_from((None, None, None, L7)),
-    ref=st.builds(RuleRef, st.just("p"), st.just("f.yaml"), st.integers(1, 99), st.integers(0, 9)),
-)
-policies = st.lists(
-    st.builds(
+
+
+def cidrs_of(prefixes: Sequence[Network]) -> st.SearchStrategy[CidrPeer]:
+    """Prefixes with holes, as far as those lie inside."""
+    return st.builds(
+        lambda network, holes: CidrPeer(
+            network,
+            tuple(h for h in holes if h.version == network.version and h.subnet_of(network)),
+        ),
+        st.sampled_from(prefixes),
+        st.lists(st.sampled_from(prefixes), max_size=2),
+    )
+
+
+def ranges_of(protocols: Sequence[int], ports: Sequence[int]) -> st.SearchStrategy[PortRange]:
+    """From one port to another; protocol 0 is any, with every port."""
+    return st.builds(
+        lambda protocol, a, b: PortRange(protocol, *(sorted((a, b)) if protocol else (0, 65535))),
+        st.sampled_from(protocols),
+        st.sampled_from(ports),
+        st.sampled_from(ports),
+    )
+
+
+def policies_of(
+    subjects: st.SearchStrategy[Selector],
+    peers: st.SearchStrategy[RulePeer],
+    matches: st.SearchStrategy[PortMatch],
+) -> st.SearchStrategy[list[Policy]]:
+    """A few policies of any tier, with rules of every action, some in audit mode."""
+    rules = st.builds(
+        Rule,
+        direction=st.sampled_from(Direction),
+        peers=st.none() | st.lists(peers, max_size=3).map(tuple),
+        ports=st.none() | st.lists(matches, max_size=3).map(tuple),
+        action=st.sampled_from((Action.ALLOW, Action.ALLOW, Action.DENY, Action.PASS)),
+        order=st.integers(0, 2),
+        l7=st.sampled_from((None, None, None, L7)),
+        ref=st.builds(
+            RuleRef, st.just("p"), st.just("f.yaml"), st.integers(1, 99), st.integers(0, 9)
+        ),
+    )
+    one = st.builds(
         Policy,
         name=st.just("p"),
-        subject=selectors,
+        subject=subjects,
         rules=st.lists(rules, max_size=4).map(tuple),
         default_deny_ingress=st.booleans(),
         default_deny_egress=st.booleans(),
         tier=st.sampled_from((Tier.ADMIN, Tier.NORMAL, Tier.NORMAL, Tier.BASELINE)),
         priority=st.sampled_from((0, 0, 1, 2**31 - 1, 2**31, 2**32 - 1)),
         audit=st.sampled_from((False, False, False, True)),
-    ),
-    max_size=5,
+    )
+    return st.lists(one, max_size=5)
+
+
+cidrs = cidrs_of(PREFIXES)
+peers = st.one_of(selectors, selectors, cidrs, cidrs, st.sampled_from(Entity))
+matches = ranges_of((0, 1, 6, 6, 17, 58, 132), (*PORTS, 8, 128, 65535)) | st.builds(
+    NamedPort, st.sampled_from((0, 6, 17)), st.sampled_from(("http", "dns"))
 )
+policies = policies_of(selectors, peers, matches)
 
 
 def _service(family: int, port: int, protocol: str, backends: list[str], target: int) -> ServiceLB:

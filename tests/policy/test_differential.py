@@ -8,13 +8,12 @@ from ipaddress import ip_address, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from differential import strategies as draw
 from pycilium.model import (
     Action,
     CidrPeer,
     Direction,
     Entity,
-    HttpRule,
-    L7Rules,
     Labels,
     NamedPort,
     Policy,
@@ -39,7 +38,6 @@ PORTS = (0, 1, 22, 79, 80, 81, 443, 8000, 8079, 8080, 65535)
 PROTOCOLS = (1, 6, 17, 132)
 
 
-L7 = L7Rules(http=(HttpRule(method="GET"),))
 NAMED = {"web": {"http": ("TCP", 80)}, "db": {"http": ("TCP", 8080)}, "api": {}}
 
 
@@ -57,45 +55,11 @@ selectors = st.one_of(
     st.just(Selector((Requirement("app", Operator.EXISTS),))),
     st.just(Selector((Requirement("app", Operator.DOES_NOT_EXIST),))),
 )
-cidrs = st.builds(
-    lambda network, holes: CidrPeer(
-        network, tuple(h for h in holes if h.version == network.version and h.subnet_of(network))
-    ),
-    st.sampled_from(PREFIXES),
-    st.lists(st.sampled_from(PREFIXES), max_size=2),
+peers = st.one_of(selectors, draw.cidrs_of(PREFIXES), st.sampled_from(Entity))
+matches = draw.ranges_of((0, *PROTOCOLS), PORTS) | st.builds(
+    NamedPort, st.sampled_from((0, 6, 17)), st.just("http")
 )
-peers = st.one_of(selectors, cidrs, st.sampled_from(Entity))
-ranges = st.builds(
-    lambda protocol, a, b: PortRange(protocol, *(sorted((a, b)) if protocol else (0, 65535))),
-    st.sampled_from((0, *PROTOCOLS)),
-    st.sampled_from(PORTS),
-    st.sampled_from(PORTS),
-)
-matches = ranges | st.builds(NamedPort, st.sampled_from((0, 6, 17)), st.just("http"))
-rules = st.builds(
-    Rule,
-    direction=st.sampled_from(Direction),
-    peers=st.none() | st.lists(peers, max_size=3).map(tuple),
-    ports=st.none() | st.lists(matches, max_size=3).map(tuple),
-    action=st.sampled_from(Action),
-    order=st.integers(0, 2),
-    l7=st.sampled_from((None, None, L7)),
-    ref=st.builds(RuleRef, st.just("p"), st.just("f.yaml"), st.integers(1, 99), st.integers(0, 9)),
-)
-policies = st.lists(
-    st.builds(
-        Policy,
-        name=st.just("p"),
-        subject=selectors,
-        rules=st.lists(rules, max_size=4).map(tuple),
-        default_deny_ingress=st.booleans(),
-        default_deny_egress=st.booleans(),
-        tier=st.sampled_from((Tier.ADMIN, Tier.NORMAL, Tier.BASELINE)),
-        priority=st.sampled_from((0, 1, 2**31 - 1, 2**31, 2**32 - 1)),
-        audit=st.sampled_from((False, False, True)),
-    ),
-    max_size=4,
-)
+policies = draw.policies_of(selectors, peers, matches)
 
 
 class World:
