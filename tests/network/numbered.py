@@ -8,12 +8,43 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 ALLOWED, DENIED = 7001, 7002
-_NUMBER = struct.Struct(">Q")
+NUMBER = struct.Struct(">Q")
+
+
+def pace(stop: threading.Event, pause: float, send: Callable[[], None]) -> None:
+    """Call again and again, so many seconds apart on the average, until told to stop."""
+    following = time.monotonic()
+    while not stop.is_set():
+        send()
+        following += pause
+        time.sleep(max(0.0, following - time.monotonic()))
+
+
+def receiver(endpoint: Any, port: int) -> socket.socket:
+    """A socket of an endpoint's, with room for what comes while nobody looks."""
+    one: socket.socket = endpoint.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    one.bind((str(endpoint.ip), port))
+    one.settimeout(0.2)
+    return one
+
+
+def collect(one: socket.socket, stop: threading.Event, note: Callable[[int], None]) -> None:
+    """Hand over every number that arrives; goes on for a moment after the sender has stopped."""
+    quiet = 0
+    while quiet < 2:
+        try:
+            data = one.recv(16)
+        except TimeoutError:
+            quiet += stop.is_set()
+            continue
+        note(NUMBER.unpack(data)[0])
 
 
 @attrs.frozen
@@ -34,7 +65,7 @@ class Stream:
         self._address = str(target.ip)
         self._stop = threading.Event()
         self._sender = source.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._receivers = {port: self._receiver(target, port) for port in (ALLOWED, DENIED)}
+        self._receivers = {port: receiver(target, port) for port in (ALLOWED, DENIED)}
         self._sent = 0
         self._got: dict[int, set[int]] = {ALLOWED: set(), DENIED: set()}
         self._threads = [threading.Thread(target=self._send, daemon=True)]
@@ -42,13 +73,6 @@ class Stream:
             threading.Thread(target=self._receive, args=(port,), daemon=True)
             for port in self._receivers
         ]
-
-    def _receiver(self, target: Any, port: int) -> socket.socket:
-        one: socket.socket = target.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        one.bind((self._address, port))
-        one.settimeout(0.2)
-        return one
 
     def __enter__(self) -> Stream:
         for thread in self._threads:
@@ -72,22 +96,13 @@ class Stream:
         )
 
     def _send(self) -> None:
-        following = time.monotonic()
-        while not self._stop.is_set():
-            for port in (ALLOWED, DENIED):
-                with contextlib.suppress(ConnectionRefusedError):
-                    self._sender.sendto(_NUMBER.pack(self._sent), (self._address, port))
-            self._sent += 1
-            following += self._pause
-            time.sleep(max(0.0, following - time.monotonic()))
+        pace(self._stop, self._pause, self._send_one)
+
+    def _send_one(self) -> None:
+        for port in (ALLOWED, DENIED):
+            with contextlib.suppress(ConnectionRefusedError):
+                self._sender.sendto(NUMBER.pack(self._sent), (self._address, port))
+        self._sent += 1
 
     def _receive(self, port: int) -> None:
-        """Goes on for a moment after the sender has stopped."""
-        quiet = 0
-        while quiet < 2:
-            try:
-                data = self._receivers[port].recv(16)
-            except TimeoutError:
-                quiet += self._stop.is_set()
-                continue
-            self._got[port].add(_NUMBER.unpack(data)[0])
+        collect(self._receivers[port], self._stop, self._got[port].add)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from network.numbered import NUMBER, collect, pace, receiver
 from pycilium import Backend, Datapath, ServiceLB
 from pycilium.net import NetNS
 
 pytestmark = pytest.mark.root
 VIP, PORT, TARGET = "10.96.0.10", 80, 8080
 NAMES = ("one", "two", "three")
-_NUMBER = struct.Struct(">Q")
 
 
 @pytest.fixture
@@ -50,19 +49,11 @@ class Flow:
         self._stop = threading.Event()
         self._sender = dp.endpoints["web"].namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sender.connect((VIP, PORT))
-        self._receivers = {name: self._receiver(dp.endpoints[name]) for name in NAMES}
+        self._receivers = {name: receiver(dp.endpoints[name], TARGET) for name in NAMES}
         self._threads = [threading.Thread(target=self._send, daemon=True)]
         self._threads += [
             threading.Thread(target=self._receive, args=(name,), daemon=True) for name in NAMES
         ]
-
-    @staticmethod
-    def _receiver(endpoint: Any) -> socket.socket:
-        one: socket.socket = endpoint.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        one.bind((str(endpoint.ip), TARGET))
-        one.settimeout(0.2)
-        return one
 
     def __enter__(self) -> Flow:
         for thread in self._threads:
@@ -97,22 +88,17 @@ class Flow:
         return max(NAMES, key=lambda name: max(self.got[name], default=-1))
 
     def _send(self) -> None:
-        following = time.monotonic()
-        while not self._stop.is_set():
-            self._sender.send(_NUMBER.pack(self.sent))
-            self.sent += 1
-            following += self._pause
-            time.sleep(max(0.0, following - time.monotonic()))
+        pace(self._stop, self._pause, self._send_one)
+
+    def _send_one(self) -> None:
+        self._sender.send(NUMBER.pack(self.sent))
+        self.sent += 1
 
     def _receive(self, name: str) -> None:
-        quiet = 0
-        while quiet < 2:
-            try:
-                data = self._receivers[name].recv(16)
-            except TimeoutError:
-                quiet += self._stop.is_set()
-                continue
-            self.got[name][_NUMBER.unpack(data)[0]] = time.monotonic()
+        def note(number: int) -> None:
+            self.got[name][number] = time.monotonic()
+
+        collect(self._receivers[name], self._stop, note)
 
 
 def test_a_removed_backend_gets_nothing_and_nothing_is_lost(datapath: Datapath) -> None:
@@ -143,7 +129,7 @@ def test_a_flow_stays_with_a_backend_that_ends(datapath: Datapath, state: str) -
         with client:
             before = len(flow.got[first])
             for number in range(20):
-                client.sendto(_NUMBER.pack((1 << 32) + number), (VIP, PORT))
+                client.sendto(NUMBER.pack((1 << 32) + number), (VIP, PORT))
             flow.wait(100)
         assert len(flow.got[first]) > before
     assert not [number for number in flow.got[first] if number >= 1 << 32]
