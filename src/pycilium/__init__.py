@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from pycilium.lazy import public
 
 __version__ = "0.1.0"
 
@@ -91,16 +92,4 @@ __all__ = [
     "__version__",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Resolve a public name on first use, so that importing pycilium stays cheap."""
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'pycilium' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = public(__name__, _HOME)

@@ -8,8 +8,9 @@ without a clock: `Session` and `PeerMachine` (octets and time in, octets and eve
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from pycilium.lazy import public
 
 if TYPE_CHECKING:
     from pycilium.bgp.attributes import Attributes, Origin
@@ -110,16 +111,6 @@ __all__ = [
     "write_mrt",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Resolve a public name on first use: a codec alone needs no event loop."""
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'pycilium.bgp' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"pycilium.bgp.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = public(
+    __name__, {name: f"{__name__}.{home}" for name, home in _HOME.items()}
+)

@@ -11,7 +11,7 @@ from pycilium.errors import ClosedError, MapFullError, SpecError
 from pycilium.libbpf import Hook, Map, Object, ObjectSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pycilium.datapath.config import Config
@@ -88,13 +88,8 @@ class Core:
             return {}
         return {hook: self.pins / "links" / f"{endpoint}-{hook.name.lower()}" for hook in Hook}
 
-    def bump(self, slot: int) -> None:
-        """Make every verdict of a slot (0: of the identities) be made anew."""
-        epochs = self.maps["pcl_epochs"]
-        epochs[slot] = (epochs[slot] + 1) & 0xFFFFFFFF
-
-    def bump_all(self, slots: Sequence[int]) -> None:
-        """The same for many slots in one write."""
+    def bump(self, *slots: int) -> None:
+        """Make every verdict of some slots (0: of the identities) be made anew, in one write."""
         epochs = self.maps["pcl_epochs"]
         epochs.update((slot, (epochs[slot] + 1) & 0xFFFFFFFF) for slot in slots)
 

@@ -167,7 +167,7 @@ class Policies:
         """Write what differs from what stands in the kernel, the sets first."""
         before = self._identities.current
         state = self._identities.resolve(named_prefixes(self.applied))
-        self._sync(self._compile(self.applied, self._identities.known()))
+        self._enforce(self.applied)
         self._identities.write(state)
         self._identities.give_back(before)
 
@@ -200,11 +200,11 @@ class Policies:
     def _carry_out(self, plan: _Plan) -> None:
         before = self._identities.current
         if self._identities.differs(plan.between):
-            self._sync(self._compile(self.applied, self._identities.known()))
+            self._enforce(self.applied)
             self._identities.write(plan.between)
         self.applied = plan.policies
         if self._identities.differs(plan.then):
-            self._sync(self._compile(plan.policies, self._identities.known()))
+            self._enforce(plan.policies)
             self._identities.write(plan.then)
         self._identities.current = plan.then
         self._identities.give_back(before)
@@ -212,6 +212,10 @@ class Policies:
             self._identities.give_back(plan.between)
         self._sync(plan.sets)
         self._rules.retire(self._used_rules())
+
+    def _enforce(self, policies: tuple[Policy, ...]) -> None:
+        """For the identities as they are now."""
+        self._sync(self._compile(policies, self._identities.known()))
 
     def _sync(self, sets: Mapping[int, Pairs]) -> None:
         self.sets.sync(sets, self._identities.in_use())

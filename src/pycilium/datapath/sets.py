@@ -157,7 +157,7 @@ class PolicySets:
             outer.batch_update(_words(numbers), _words(descriptors), len(changed))
         for slot, pairs in changed:
             slot.pairs = pairs
-        self._core.bump_all(numbers)
+        self._core.bump(*numbers)
 
     def adopt(self, identity: int) -> None:
         """Take the set that stands in the kernel as written, if there is one."""
