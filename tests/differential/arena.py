@@ -35,6 +35,20 @@ class Shot:
     source_port: int
 
 
+def question(device: Any, packet: Tuple, source_port: int, *, outward: bool) -> Question:
+    """A packet that an endpoint sends (outward), or that the node's stack sends to it."""
+    macs = mac_bytes(device.mac), mac_bytes(device.device.host_mac)
+    return Question(
+        source=packet.source,
+        destination=packet.destination,
+        protocol=packet.protocol,
+        source_port=source_port,
+        destination_port=packet.port,
+        source_mac=macs[not outward],
+        destination_mac=macs[outward],
+    )
+
+
 class Arena:
     """Three kinds of ends: endpoints that come and go, the node itself, and the world."""
 
@@ -159,16 +173,11 @@ class Arena:
 
     def _shot(self, mine: Any, ends: Any, protocol: int, port: int, outward: bool) -> Shot:
         self._port = 10_000 + (self._port - 9_999) % 50_000
-        own, host = mac_bytes(mine.mac), mac_bytes(mine.device.host_mac)
         port = ECHO_TYPE.get(protocol, port)
-        question = Question(
-            source=ends[0], destination=ends[1], protocol=protocol, source_port=self._port,
-            destination_port=port, source_mac=own if outward else host,
-            destination_mac=host if outward else own,
-        )  # fmt: skip
-        program = "from_endpoint" if outward else "to_endpoint"
         packet = Tuple(ends[0], ends[1], protocol, port)
-        return Shot(program, mine, question.frame(), packet, self._port)
+        frame = question(mine, packet, self._port, outward=outward).frame()
+        program = "from_endpoint" if outward else "to_endpoint"
+        return Shot(program, mine, frame, packet, self._port)
 
     def _send(self, program: str, endpoint: Any, frame: bytes) -> bool:
         loaded = self.dp.object.programs[program]
@@ -200,13 +209,8 @@ class Arena:
         sender = other or shot.endpoint
         if other is None and shot.program == "to_endpoint":
             return None
-        own, host = mac_bytes(sender.mac), mac_bytes(sender.device.host_mac)
-        question = Question(
-            source=packet.destination, destination=packet.source, protocol=packet.protocol,
-            source_port=packet.port, destination_port=shot.source_port,
-            source_mac=own if other else host, destination_mac=host if other else own,
-        )  # fmt: skip
-        frame = bytearray(question.frame())
+        back = Tuple(packet.destination, packet.source, packet.protocol, shot.source_port)
+        frame = bytearray(question(sender, back, packet.port, outward=bool(other)).frame())
         if packet.protocol == 6:
             frame[14 + (20 if packet.source.version == 4 else 40) + 13] = 0x12  # SYN and ACK
         return ("from_endpoint" if other else "to_endpoint"), sender, bytes(frame)

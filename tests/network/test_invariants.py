@@ -18,14 +18,13 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from differential.arena import Arena
+from differential.arena import Arena, question
 from differential.mutator import mutate
+from differential.oracle import Tuple
 from differential.strategies import Labels
 from programs.lab import checksums_hold
 from pycilium import MapFullError, Policy, ServiceLB
-from pycilium.datapath.packet import Question
 from pycilium.datapath.twin import load_copy
-from pycilium.datapath.wire import mac_bytes
 from pycilium.libbpf import ObjectSpec
 
 pytestmark = pytest.mark.root
@@ -55,10 +54,10 @@ class Line:
         self.source, self.target = arena.ends[source], arena.ends[target]
 
     def frame(self, source_port: int = 5000, *, protocol: int = 17, family: int = 4) -> bytes:
-        return self._question(self.source, self.target, source_port, self.port, protocol, family)
+        return self._frame(self.source, self.target, (source_port, self.port), protocol, family)
 
     def reply(self, source_port: int = 5000, *, protocol: int = 17, family: int = 4) -> bytes:
-        return self._question(self.target, self.source, self.port, source_port, protocol, family)
+        return self._frame(self.target, self.source, (self.port, source_port), protocol, family)
 
     def passes(self, frame: bytes, *, back: bool = False, **ctx: int) -> bool:
         endpoint = self.target if back else self.source
@@ -68,14 +67,9 @@ class Line:
         return run.retval != SHOT
 
     @staticmethod
-    def _question(
-        one: Any, other: Any, sport: int, dport: int, protocol: int, family: int
-    ) -> bytes:
-        return Question(
-            source=one.address(family), destination=other.address(family), protocol=protocol,
-            source_port=sport, destination_port=dport, source_mac=mac_bytes(one.mac),
-            destination_mac=mac_bytes(one.device.host_mac),
-        ).frame()  # fmt: skip
+    def _frame(one: Any, other: Any, ports: tuple[int, int], protocol: int, family: int) -> bytes:
+        packet = Tuple(one.address(family), other.address(family), protocol, ports[1])
+        return question(one, packet, ports[0], outward=True).frame()
 
 
 def test_p4_during_an_update_every_packet_meets_the_old_or_the_new_rules(arena: Arena) -> None:
@@ -244,11 +238,8 @@ def test_d5_every_frame_ends_with_a_known_reason(arena: Arena) -> None:
     """Noise and half-noise; what is changed and sent on has right checksums."""
     arena.serve([ServiceLB("10.96.0.1:80/tcp", backends=["10.1.0.2:8080"])])
     pick, line = Random(5), Line(arena)
-    service = Question(
-        source=line.source.address(4), destination=ip_address("10.96.0.1"), protocol=6,
-        source_port=7000, destination_port=80, source_mac=mac_bytes(line.source.mac),
-        destination_mac=mac_bytes(line.source.device.host_mac),
-    ).frame()  # fmt: skip
+    packet = Tuple(line.source.address(4), ip_address("10.96.0.1"), 6, 80)
+    service = question(line.source, packet, 7000, outward=True).frame()
     with load_copy(arena.dp._core, trace=False) as quiet:  # the endpoints' own stacks talk too
         for number in range(1_500):
             noise = pick.randbytes(pick.randint(54, 200))

@@ -15,10 +15,7 @@ Fields = dict[str, Node]
 
 def number(node: Node, low: int = 0, high: int = 0xFFFFFFFF) -> int:
     """A whole number."""
-    value = node.value
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise node.error(f"a number from {low} to {high}")
-    return value
+    return node.number(low, high)
 
 
 def seconds(node: Node) -> float:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from typing import TYPE_CHECKING, Any
 
 from pycilium.datapath.manifest import Manifest
-from pycilium.errors import ClosedError, MapFullError, SpecError
-from pycilium.libbpf import Hook, Map, Object, ObjectSpec
+from pycilium.errors import ClosedError, MapFullError, PermissionDeniedError, SpecError
+from pycilium.libbpf import Hook, Map, Object, ObjectSpec, features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,3 +136,23 @@ def write_pairs(table: Map, pairs: Mapping[bytes, bytes]) -> None:
     """Write many entries with few system calls."""
     if pairs:
         table.batch_update(b"".join(pairs), b"".join(pairs.values()), len(pairs))
+
+
+def require_privileges(what: str) -> None:
+    """PermissionDeniedError for what cannot be opened without root or its capabilities."""
+    missing = [
+        name
+        for name, present in (
+            ("CAP_BPF", features.have_bpf()),
+            ("CAP_NET_ADMIN", features.have_net_admin()),
+        )
+        if not present
+    ]
+    if missing:
+        raise PermissionDeniedError(
+            errno.EPERM,
+            "open",
+            what,
+            meaning=f"this process lacks {' and '.join(missing)}",
+            hint="run as root, e.g. with sudo",
+        )

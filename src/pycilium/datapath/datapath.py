@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import platform
 import warnings
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pycilium.datapath import cgroup, pins, status
 from pycilium.datapath.config import Config, EventLevel
-from pycilium.datapath.core import SET_MAP, Core, check_sizes
+from pycilium.datapath.core import SET_MAP, Core, check_sizes, require_privileges
 from pycilium.datapath.endpoints import Endpoints
 from pycilium.datapath.explain import Explainer
 from pycilium.datapath.flows import Flows
@@ -22,8 +21,8 @@ from pycilium.datapath.rules import Rules
 from pycilium.datapath.services import Services
 from pycilium.datapath.sockets import Sockets
 from pycilium.datapath.twin import reload_programs
-from pycilium.errors import PermissionDeniedError, SpecError
-from pycilium.libbpf import Object, ObjectSpec, features
+from pycilium.errors import SpecError
+from pycilium.libbpf import Object, ObjectSpec
 from pycilium.model import LabelFilter
 from pycilium.net import NetNS
 
@@ -159,7 +158,7 @@ class Datapath:
         spec = ObjectSpec.bundled("endpoint")
         checked = check_sizes(spec, sizes)
         where = None if pin is None else pins.directory(pin, bpffs)
-        _require_privileges()
+        require_privileges("datapath")
         loaded = spec.load(
             variables=config.variables(),
             max_entries={name: size for name, size in checked.items() if name != SET_MAP},
@@ -177,7 +176,7 @@ class Datapath:
         """
         spec = ObjectSpec.bundled("endpoint")
         where = pins.directory(name, bpffs)
-        _require_privileges()
+        require_privileges("datapath")
         loaded = pins.open_object(spec, where)
         with ExitStack() as undo:
             undo.callback(loaded.close)
@@ -369,23 +368,3 @@ def _require_xdp(programs: str, devices: Iterable[str]) -> None:
         raise SpecError("programs", programs, "one of endpoint, xdp")
     if programs == "endpoint":
         raise SpecError("devices", list(devices), 'none, or programs="xdp"')
-
-
-def _require_privileges() -> None:
-    """Root or its capabilities, confirmed by asking."""
-    missing = [
-        name
-        for name, present in (
-            ("CAP_BPF", features.have_bpf()),
-            ("CAP_NET_ADMIN", features.have_net_admin()),
-        )
-        if not present
-    ]
-    if missing:
-        raise PermissionDeniedError(
-            errno.EPERM,
-            "open",
-            "datapath",
-            meaning=f"this process lacks {' and '.join(missing)}",
-            hint="run as root, e.g. with sudo",
-        )

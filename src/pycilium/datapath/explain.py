@@ -35,7 +35,6 @@ _SHOT = 2  # TC_ACT_SHOT
 _BY_POLICY = {
     "PCL_FORWARDED", "PCL_TO_STACK", "PCL_AUDITED", "PCL_DROP_POLICY", "PCL_DROP_POLICY_DENY",
 }  # fmt: skip
-_AUDIT = 4  # PCL_POLICY_AUDIT
 
 
 @attrs.frozen
@@ -67,6 +66,7 @@ class Explainer:
         self._twin = Twin(core)
         self._narrator = Narrator(core, endpoints, identities, rules)
         self._step = core.spec.enums["pcl_step"]
+        self._audit = core.spec.enums["pcl_policy_verdict"].PCL_POLICY_AUDIT
 
     def explain(self, source: Any, destination: Any, port: str | int | None) -> Explanation:
         """See Datapath.explain."""
@@ -175,7 +175,7 @@ class Explainer:
             return None
         asked = [one for one in records if one.step == self._step.PCL_STEP_POLICY]
         if reason == "PCL_AUDITED":
-            asked = [one for one in asked if one.b == _AUDIT][:1]
+            asked = [one for one in asked if one.b == self._audit][:1]
         return self._rules.find(asked[-1].c, allowed=asked[-1].b == 1) if asked else None
 
     def _evaluate(self, run: _Run, records: tuple[Any, ...]) -> Verdict | None:

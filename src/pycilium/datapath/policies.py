@@ -218,7 +218,7 @@ class Policies:
         self._sync(self._compile(policies, self._identities.known()))
 
     def _sync(self, sets: Mapping[int, Pairs]) -> None:
-        self.sets.sync(sets, self._identities.in_use())
+        self.sets.sync(sets, self._identities.in_use)
 
     def _without_unused(self, between: Assignment, then: Assignment) -> dict[int, Labels]:
         """The identities that will be known when the plan has been carried out."""

@@ -22,7 +22,7 @@ from pycilium.libbpf import Map, packer
 from pycilium.model.identity import RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Set
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
     from pycilium.datapath.core import Core
     from pycilium.datapath.rules import Rules
@@ -97,17 +97,19 @@ class PolicySets:
         self._free.append(slot.number)
         return True
 
-    def sync(self, desired: Mapping[int, Pairs], in_use: Set[int]) -> None:
+    def sync(self, desired: Mapping[int, Pairs], in_use: Callable[[], Set[int]]) -> None:
         """Bring the sets that differ up to date; the others are not touched.
 
-        in_use: identities that an address has in the kernel.
+        in_use: gives the identities that an address has in the kernel.
         """
-        visible = {number.to_bytes(4, "little") for number in in_use | RESERVED.keys()}
         changed = [
             (self._slots[identity], pairs)
             for identity, pairs in desired.items()
             if self._slots[identity].pairs is not pairs and self._slots[identity].pairs != pairs
         ]
+        if not changed:
+            return
+        visible = {number.to_bytes(4, "little") for number in in_use() | RESERVED.keys()}
         swapped = [one for one in changed if not self._amend(*one, visible)]
         for start in range(0, len(swapped), _AT_ONCE):
             self._swap(swapped[start : start + _AT_ONCE])
@@ -120,8 +122,11 @@ class PolicySets:
         gone = slot.pairs.keys() - pairs.keys()
         if any(key[_IDENTITY] in visible for key in (*added, *gone)):
             return False
-        inner = self._open(slot)
-        if inner is None:
+        try:
+            inner = self._standing(slot)
+        except KernelError as error:
+            if error.errno != errno.EPERM:
+                raise
             return False
         with inner:
             write_pairs(inner, added)
@@ -129,15 +134,10 @@ class PolicySets:
         slot.pairs = pairs
         return True
 
-    def _open(self, slot: Slot) -> Map | None:
-        """The set that stands in a slot; by its number, which takes CAP_SYS_ADMIN."""
+    def _standing(self, slot: Slot) -> Map:
+        """The set in a slot, KeyError where there is none; by its id: CAP_SYS_ADMIN, else EPERM."""
         outer = self._core.maps["pcl_policies"]
-        try:
-            return Map.from_id(outer[slot.number], like=outer.inner)
-        except KernelError as error:
-            if error.errno != errno.EPERM:
-                raise
-            return None
+        return Map.from_id(outer[slot.number], like=outer.inner)
 
     def _swap(self, changed: list[tuple[Slot, Pairs]]) -> None:
         """Build sets aside, switch to them, then count their epochs up.
@@ -147,26 +147,29 @@ class PolicySets:
         """
         outer = self._core.maps["pcl_policies"]
         with ExitStack() as built:
-            descriptors = []
-            for slot, pairs in changed:
-                slot.room = max(len(pairs), min(len(pairs) * 2 + _SPARE, self._core.set_limit()))
-                inner = built.enter_context(outer.create_inner(slot.room))
-                write_pairs(inner, pairs)
-                descriptors.append(inner.fd)
+            inners = []
+            for _, pairs in changed:
+                inners.append(built.enter_context(outer.create_inner(self._room(pairs))))
+                write_pairs(inners[-1], pairs)
             numbers = [slot.number for slot, _ in changed]
+            descriptors = [inner.fd for inner in inners]
             outer.batch_update(_words(numbers), _words(descriptors), len(changed))
-        for slot, pairs in changed:
-            slot.pairs = pairs
+            for (slot, pairs), inner in zip(changed, inners, strict=True):
+                slot.pairs, slot.room = pairs, inner.max_entries
         self._core.bump(*numbers)
+
+    def _room(self, pairs: Pairs) -> int:
+        """Entries that a new set may grow to in place."""
+        return max(len(pairs), min(len(pairs) * 2 + _SPARE, self._core.set_limit()))
 
     def adopt(self, identity: int) -> None:
         """Take the set that stands in the kernel as written, if there is one."""
-        slot, outer = self._slots[identity], self._core.maps["pcl_policies"]
+        slot = self._slots[identity]
         try:
-            number = outer[slot.number]
+            inner = self._standing(slot)
         except KeyError:
             return
-        with Map.from_id(number, like=outer.inner) as inner:
+        with inner:
             slot.pairs, slot.room = Pairs(pairs_of(inner)), inner.max_entries
 
     def encode(self, entries: Iterable[PolicyEntry]) -> Pairs:

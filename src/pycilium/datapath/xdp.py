@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self, SupportsBytes
 
 from pycilium.datapath import xdp_device, xdp_plan
-from pycilium.datapath.core import check_sizes
+from pycilium.datapath.core import check_sizes, require_privileges
 from pycilium.datapath.xdp_device import BalancerDevice
 from pycilium.datapath.xdp_rings import RingMemory
 from pycilium.datapath.xdp_services import BalancerServices
@@ -26,9 +26,8 @@ from pycilium.datapath.xdp_settings import (
 from pycilium.datapath.xdp_statistics import Statistics, Tally
 from pycilium.datapath.xdp_status import BalancerStatus, read_status
 from pycilium.datapath.xdp_tester import Action, Fixture, MismatchError, Result, Tester
-from pycilium.errors import ClosedError, PermissionDeniedError, SpecError
+from pycilium.errors import ClosedError, SpecError
 from pycilium.libbpf import Map, Object, ObjectSpec
-from pycilium.libbpf.explain import missing_capabilities
 from pycilium.model import Backend, ServiceLB
 from pycilium.net import NetNS, sysctl
 
@@ -122,7 +121,7 @@ class Balancer:
         wanted, chosen = choice(Mode, "mode", mode), options or BalancerOptions()
         spec = ObjectSpec.bundled("xdp")
         checked = _check_sizes(spec, sizes)
-        _require_privileges()
+        require_privileges("balancer")
         node = NetNS.current()
         try:
             found = xdp_device.find(node, devices)
@@ -221,12 +220,3 @@ def _check_sizes(spec: ObjectSpec, sizes: Mapping[str, int] | None) -> dict[str,
     if "pcl_xdp_backends" in checked:
         checked.setdefault("pcl_xdp_hops", checked["pcl_xdp_backends"])
     return checked
-
-
-def _require_privileges() -> None:
-    missing = missing_capabilities()
-    if missing:
-        raise PermissionDeniedError(
-            1, "open", "balancer", meaning=f"this process lacks {' and '.join(missing)}",
-            hint="run as root, e.g. with sudo, or grant the capabilities",
-        )  # fmt: skip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Iterator
@@ -157,6 +158,6 @@ def _bind_source_port(
             one.bind(_sockaddr(local, port, device))
             return port
         except OSError as error:
-            if error.errno != 98 or not left:  # EADDRINUSE
+            if error.errno != errno.EADDRINUSE or not left:
                 raise
     raise AssertionError("unreachable")
