@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from differential import strategies as draw
-from pycilium.model import Labels
+from pycilium.model import Labels, Selector
+from pycilium.model.selector import Operator, Requirement
 from pycilium.policy.universe import Universe, peer_matches
 
 identities = st.dictionaries(st.integers(256, 270), draw.labels, max_size=10)
@@ -31,3 +32,10 @@ def test_what_has_gone_leaves_nothing() -> None:
     universe.update({})
     assert not universe._by_value
     assert not universe._by_key
+
+
+def test_a_selector_may_ask_for_a_named_port() -> None:
+    """What the evaluator's selectors match, the compiler's must find."""
+    named = Labels.of_pod({"app": "web"}, "x", named_ports={"http": ("TCP", 80)})
+    peer = Selector((Requirement("port:http", Operator.IN, ("80/tcp",)),))
+    assert Universe({256: named, 257: Labels.of({"app": "web"})}).members(peer) == {256}

@@ -20,7 +20,7 @@ from pycilium.libbpf import packer
 from pycilium.model import Identity, IdentityAllocator, Labels
 from pycilium.model.identity import RESERVED, reserved_labels
 from pycilium.net import addresses
-from pycilium.policy import PrefixIndex, prefix_labels
+from pycilium.policy import PrefixIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -32,8 +32,12 @@ _EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 @attrs.frozen
 class Assignment:
-    """Who is behind every named prefix, the node's addresses, and local endpoints' addresses."""
+    """Who is behind every named prefix, the node's addresses, and local endpoints' addresses.
 
+    known: the prefixes by length, to find those around an address.
+    """
+
+    known: PrefixIndex = attrs.field(factory=lambda: PrefixIndex(()))
     prefixes: dict[Network, Identity] = attrs.field(factory=dict)
     nodes: dict[Address, Identity] = attrs.field(factory=dict)
     ends: dict[Address, Identity] = attrs.field(factory=dict)
@@ -138,6 +142,7 @@ class Identities:
         known = PrefixIndex(wanted)
         host = reserved_labels("host")
         return Assignment(
+            known,
             {one: self._take(labels) for one, labels in self._prefix_labels(known)},
             {one: self._take(host | self._cover(one, known)) for one in self._node},
             {one: self._take(base | self._cover(one, known)) for one, base in self._ends.items()},
@@ -146,7 +151,7 @@ class Identities:
     def _prefix_labels(self, known: PrefixIndex) -> list[tuple[Network, Labels]]:
         """In a fixed order; what the last call found of the same prefixes is found again."""
         if known != self._labelled[0]:
-            found = prefix_labels(known)
+            found = known.labels()
             order = sorted(found, key=_order)
             self._labelled = (known, [(one, found[one]) for one in order])
         return self._labelled[1]
@@ -163,7 +168,7 @@ class Identities:
         for address in addresses:
             self.unsettle([address])
             self._ends[address] = labels
-            cover = self._cover(address, PrefixIndex(self.current.prefixes))
+            cover = self._cover(address, self.current.known)
             self.current.ends[address] = self._take(labels | cover)
             found.append(self.current.ends[address])
         return tuple(found)
@@ -211,10 +216,8 @@ class Identities:
         return self._encoded[2]
 
     def _encode(self, assignment: Assignment) -> dict[bytes, bytes]:
-        spec, static = (
-            self._core.spec.maps["pcl_ipcache"],
-            self._core.limits.PCL_IPCACHE_STATIC_BITS,
-        )
+        spec = self._core.spec.maps["pcl_ipcache"]
+        static = self._core.limits.PCL_IPCACHE_STATIC_BITS
         key = packer(spec.key, "prefixlen", "family", "addr")
         value = packer(spec.value, "identity")
         return {

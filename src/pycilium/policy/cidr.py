@@ -31,9 +31,7 @@ def named_prefixes(policies: Iterable[Policy]) -> frozenset[Network]:
 
 def prefix_labels(prefixes: Iterable[Network]) -> dict[Network, Labels]:
     """Labels of each prefix: itself, every named prefix around it, and the world."""
-    index = PrefixIndex(prefixes)
-    world = Label("reserved", "world")
-    return {one: Labels.make([world, *index.labels_around(one)]) for one in index}
+    return PrefixIndex(prefixes).labels()
 
 
 class PrefixIndex:
@@ -54,6 +52,11 @@ class PrefixIndex:
 
     def __iter__(self) -> Iterator[Network]:
         return iter(self._known)
+
+    def labels(self) -> dict[Network, Labels]:
+        """Of each prefix; see prefix_labels()."""
+        world = Label("reserved", "world")
+        return {one: Labels.make([world, *self.labels_around(one)]) for one in self}
 
     def labels_around(self, prefix: Network) -> Iterator[Label]:
         """The label of every prefix that holds this one, itself included."""

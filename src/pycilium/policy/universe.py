@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
-from pycilium.model.labels import RESERVED_SOURCES, Label, Labels, split_key
+from pycilium.model.labels import Label, Labels, split_key
 from pycilium.model.peer import CidrPeer, Entity, NodePeer, RulePeer, prefix_label
 from pycilium.model.selector import Operator, Selector
 
@@ -145,8 +145,8 @@ def _keys(labels: Labels) -> list[str]:
 
 
 def _values(labels: Labels) -> list[tuple[str, str]]:
-    """Keys and values that a selector can ask for."""
-    return [(x.key, x.value) for x in labels if x.source not in RESERVED_SOURCES]
+    """Keys and values that a selector can ask for; prefixes are found by their own index."""
+    return [(x.key, x.value) for x in labels if x.source not in ("cidr", "reserved")]
 
 
 def _take_out(index: dict[K, set[int]], key: K, number: int) -> None:
