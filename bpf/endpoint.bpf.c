@@ -4,6 +4,10 @@
  *   from_endpoint  rx: what the endpoint sends
  *   to_endpoint    tx: what the host's stack sends to the endpoint
  * Between two local endpoints only the first one runs: it decides for both.
+ *
+ * And the two on each device that faces other nodes and the world:
+ *   from_device    rx: clients of services, and answers to what left under the node's address
+ *   to_device      tx: answers of the host itself as a service's backend
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -13,7 +17,8 @@
 
 #include "pcl/config.h"
 #include "pcl/connection.h"
-#include "pcl/event.h"
+#include "pcl/device.h"
+#include "pcl/finish.h"
 #include "pcl/icmp.h"
 #include "pcl/maps.h"
 #include "pcl/neighbour.h"
@@ -23,51 +28,6 @@
 
 #undef PCL_FILE
 #define PCL_FILE PCL_FILE_ENDPOINT
-
-/* Nothing is dropped anywhere else: the reason is counted and, unless it is noise, told. */
-__noinline int pcl_drop(struct __sk_buff *skb, const struct pcl_packet *packet, int family,
-			int code)
-{
-	if (!packet)
-		return TC_ACT_SHOT;
-	pcl_count(skb, PCL_DROP_REASON(code));
-	pcl_trace_step(PCL_STEP_VERDICT, PCL_DROP_REASON(code), PCL_DROP_FILE(code),
-		       PCL_DROP_LINE(code), 0);
-	if (pcl_config.events >= PCL_EVENTS_DROPS &&
-	    PCL_DROP_REASON(code) != PCL_DROP_NEIGHBOUR_NOISE)
-		pcl_emit(skb, packet, family, PCL_EVENT_DROP, code);
-	return TC_ACT_SHOT;
-}
-
-__noinline int pcl_tell(struct __sk_buff *skb, const struct pcl_packet *packet, int family)
-{
-	if (packet)
-		pcl_emit(skb, packet, family, packet->kind ? packet->kind : PCL_EVENT_VERDICT, 0);
-	return 0;
-}
-
-static __always_inline int pcl_finish(struct __sk_buff *skb, const struct pcl_packet *packet,
-				      const enum pcl_hook hook, const int family, int outcome)
-{
-	__u32 reason = PCL_FORWARDED;
-
-	if (outcome < 0) {
-		pcl_drop(skb, packet, family, outcome);
-		return TC_ACT_SHOT;
-	}
-	if (packet->kind)
-		reason = PCL_AUDITED;
-	else if (outcome == PCL_PASS && hook == PCL_HOOK_RX)
-		reason = PCL_TO_STACK;
-	else if (outcome == PCL_ANSWERED)
-		reason = PCL_NEIGHBOUR_REPLY;
-	pcl_count(skb, reason);
-	pcl_trace_step(PCL_STEP_VERDICT, reason, 0, 0, 0);
-	if (pcl_config.events >= PCL_EVENTS_VERDICTS && packet->decided)
-		pcl_tell(skb, packet, family);
-	/* TC_ACT_UNSPEC: other programs on the hook have their turn. */
-	return outcome == PCL_PASS ? TC_ACT_UNSPEC : TC_ACT_REDIRECT;
-}
 
 static __always_inline int pcl_handle_ip(struct __sk_buff *skb, struct pcl_packet *packet,
 					 const enum pcl_hook hook, const int family)
@@ -158,6 +118,35 @@ int to_endpoint(struct __sk_buff *skb)
 		return pcl_other(skb, PCL_HOOK_TX, PCL_PASS);
 	default:
 		return pcl_other(skb, PCL_HOOK_TX, PCL_DROP(PCL_DROP_L3_PROTOCOL));
+	}
+}
+
+SEC("tc")
+int from_device(struct __sk_buff *skb)
+{
+	switch (skb->vlan_present ? 0 : skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return pcl_from_device(skb, 4);
+	case bpf_htons(ETH_P_IPV6):
+		return pcl_from_device(skb, 6);
+	default:
+		return TC_ACT_UNSPEC;
+	}
+}
+
+/* What the node only forwards has been dealt with where it came in. */
+SEC("tc")
+int to_device(struct __sk_buff *skb)
+{
+	if (skb->ingress_ifindex || skb->vlan_present)
+		return TC_ACT_UNSPEC;
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return pcl_to_device(skb, 4);
+	case bpf_htons(ETH_P_IPV6):
+		return pcl_to_device(skb, 6);
+	default:
+		return TC_ACT_UNSPEC;
 	}
 }
 

@@ -126,7 +126,12 @@ def refused(**more: Any) -> ServiceLB:
         (refused(kind="LoadBalancer"), "kind"),
         (refused(kind="ExternalIP"), "kind"),
         (refused(kind="HostPort"), "kind"),
-        (refused(algorithm="maglev"), "algorithm"),
+        (
+            refused(
+                algorithm="maglev", backends=[f"10.2.{i >> 8}.{i & 255}:80" for i in range(1100)]
+            ),
+            "backends",
+        ),
         (refused(frontend="10.96.0.10:79/sctp"), "backend"),
     ],
 )

@@ -10,12 +10,20 @@
 
 #include "pcl/conntrack.h"
 #include "pcl/forward.h"
+#include "pcl/nat.h"
 #include "pcl/policy.h"
 #include "pcl/rewrite.h"
+#include "pcl/route.h"
 #include "pcl/service.h"
 
 #undef PCL_FILE
 #define PCL_FILE PCL_FILE_CONNECTION
+
+/* Whether this object has connections with two entries at all. */
+static __always_inline bool pcl_translates(void)
+{
+	return pcl_config.services || pcl_config.masquerade;
+}
 
 static __always_inline bool pcl_side_is_current(const struct pcl_side *side)
 {
@@ -28,7 +36,7 @@ static __always_inline bool pcl_side_sent(const struct pcl_side *side, struct __
 {
 	const struct ethhdr *eth = pcl_data(skb);
 
-	if (hook == PCL_HOOK_TX)
+	if (hook != PCL_HOOK_RX)
 		return side->ifindex == 0;
 	if ((void *)(eth + 1) > pcl_data_end(skb))
 		return false;
@@ -86,6 +94,14 @@ static __always_inline int pcl_match_backend(const struct pcl_ct_entry *entry,
 	return from_opener || syn ? PCL_UNKNOWN : PCL_DROP(PCL_DROP_BACKEND_GONE);
 }
 
+/* At a device of the node: whether the packet is one that this entry was made for. */
+static __always_inline bool pcl_comes_in(__u32 flags, bool from_opener)
+{
+	if (!(flags & PCL_CT_OUTSIDE))
+		return false;
+	return from_opener == !!(flags & PCL_CT_FRONT) || flags & PCL_CT_DSR;
+}
+
 /* The entry, whether it still holds for this packet, and who sent it. */
 struct pcl_match {
 	struct pcl_ct_entry *entry;
@@ -104,9 +120,11 @@ static __always_inline int pcl_match(struct __sk_buff *skb, const struct pcl_pac
 		return PCL_UNKNOWN;
 	match->entry = entry;
 	flags = entry->flags;
+	if (hook == PCL_HOOK_IN && !pcl_comes_in(flags, match->from_opener))
+		return PCL_PASS;
 	if (pcl_ct_expired(entry, packet->tuple.protocol))
 		return PCL_UNKNOWN;
-	if (pcl_config.services && flags & PCL_CT_TRANSLATED) {
+	if (pcl_config.services && entry->service) {
 		int result = pcl_match_backend(entry, packet, match->from_opener);
 
 		if (result)
@@ -120,12 +138,72 @@ static __always_inline int pcl_match(struct __sk_buff *skb, const struct pcl_pac
 		/* A port used again, or a direct connection on a translated one's tuple. */
 		if (flags & (PCL_CT_CLOSING_OPENER | PCL_CT_CLOSING_RESPONDER))
 			return PCL_UNKNOWN;
-		if (flags & PCL_CT_TRANSLATED && match->from_opener == !(flags & PCL_CT_FRONT))
+		if (flags & PCL_CT_TRANSLATED && match->from_opener == !(flags & PCL_CT_FRONT) &&
+		    !(hook == PCL_HOOK_TX && flags & PCL_CT_OUTSIDE))
 			return PCL_UNKNOWN;
 	}
 	if (!pcl_side_is_current(&entry->sides[0]) || !pcl_side_is_current(&entry->sides[1]))
 		return PCL_STALE;
 	return PCL_OK;
+}
+
+/* The tuple that a packet has after it was rewritten. */
+static __always_inline void pcl_rewritten(const struct pcl_packet *packet,
+					  const struct pcl_rewrite *rewrite,
+					  struct pcl_tuple *tuple)
+{
+	tuple->src = rewrite->src;
+	tuple->dst = rewrite->dst;
+	tuple->sport_be = rewrite->sport_be;
+	tuple->dport_be = rewrite->dport_be;
+	tuple->protocol = packet->tuple.protocol;
+}
+
+/*
+ * One direction finds one entry of a translated connection, the other direction the other: each
+ * is told once a second that its twin lives, and at once that it ends.
+ */
+__noinline int pcl_tell_twin(const struct pcl_packet *packet, const struct pcl_rewrite *rewrite,
+			     struct pcl_ct_entry *entry, __u32 family)
+{
+	const __u32 both = PCL_CT_CLOSING_OPENER | PCL_CT_CLOSING_RESPONDER | PCL_CT_REPLIED;
+	struct pcl_tuple tuple = {};
+	struct pcl_ct_entry *twin;
+	bool from_opener;
+	__u32 flags;
+
+	if (!packet || !rewrite || !entry)
+		return 0;
+	pcl_rewritten(packet, rewrite, &tuple);
+	twin = family == 4 ? pcl_ct_find(&tuple, 4, &from_opener)
+			   : pcl_ct_find(&tuple, 6, &from_opener);
+	entry->twin_seen = entry->last_seen;
+	if (!twin || twin->backend_id != entry->backend_id ||
+	    !((twin->flags ^ entry->flags) & PCL_CT_FRONT))
+		return 0;
+	twin->last_seen = entry->last_seen;
+	flags = (twin->flags | entry->flags) & both;
+	__sync_fetch_and_or(&twin->flags, flags);
+	__sync_fetch_and_or(&entry->flags, flags);
+	return 0;
+}
+
+static __always_inline void pcl_keep_twin(const struct pcl_packet *packet,
+					  const struct pcl_rewrite *rewrite,
+					  struct pcl_ct_entry *entry, const int family)
+{
+	if (entry->last_seen - entry->twin_seen >= pcl_config.second ||
+	    packet->tcp_flags & (PCL_TCP_FIN | PCL_TCP_RST))
+		pcl_tell_twin(packet, rewrite, entry, family);
+}
+
+static __always_inline bool pcl_is_routed(const struct pcl_ct_entry *entry, bool from_opener,
+					  const enum pcl_hook hook)
+{
+	__u32 flag = from_opener ? PCL_CT_ROUTE_RESPONDER : PCL_CT_ROUTE_OPENER;
+
+	return pcl_config.devices && hook != PCL_HOOK_TX && entry->flags & flag &&
+	       !entry->sides[from_opener].ifindex;
 }
 
 /* Along an entry whose verdict holds. */
@@ -139,13 +217,16 @@ static __always_inline int pcl_follow(struct __sk_buff *skb, const struct pcl_pa
 	int result;
 
 	pcl_fragment_remember(packet, family);
-	if (pcl_config.services && entry->flags & PCL_CT_TRANSLATED) {
+	if (pcl_translates() && entry->flags & PCL_CT_TRANSLATED) {
 		result = pcl_translate(entry, packet, from_opener, family, &rewrite);
 		if (result)
 			return result;
+		pcl_keep_twin(packet, &rewrite, entry, family);
 		result = pcl_rewrite(skb, packet, &rewrite, family);
 		if (result)
 			return result;
+		if (pcl_is_routed(entry, from_opener, hook))
+			return pcl_route(skb, &rewrite, packet->tuple.protocol, family);
 	}
 	return pcl_forward(skb, to, entry->flags & peer, hook, family);
 }
@@ -180,7 +261,7 @@ static __always_inline void pcl_note_decision(struct pcl_packet *packet,
 	packet->egress_rule = entry->sides[0].rule;
 	packet->ingress_rule = entry->sides[1].rule;
 	packet->service = entry->service;
-	if (entry->flags & PCL_CT_TRANSLATED) {
+	if (entry->service) {
 		packet->backend = entry->backend;
 		packet->backend_port_be = entry->backend_port_be;
 	}
@@ -217,6 +298,8 @@ static __always_inline int pcl_decide_anew(struct __sk_buff *skb, struct pcl_pac
 	}
 	if (hairpin)
 		opener = &fresh->backend;
+	if (fresh->flags & PCL_CT_SOURCE && !(fresh->flags & PCL_CT_FRONT))
+		opener = &fresh->source;
 	pcl_resolve_side(fresh, 0, opener, family, !fresh->sides[0].ifindex);
 	pcl_resolve_side(fresh, 1, responder, family, false);
 	/* An address that is another device's now has no connection yet, whoever sends. */
@@ -288,7 +371,10 @@ static __always_inline bool pcl_is_multicast(const union pcl_addr *addr, const i
 	return addr->bytes[0] == 0xff;
 }
 
-/* The two entries of a translated connection, the back one first: a reply must find it. */
+/*
+ * The two entries of a translated connection, the back one first: a reply must find it. Of one
+ * whose opener is replaced, the back one takes a port that is free.
+ */
 static __always_inline int pcl_create_translated(struct pcl_packet *packet, const int family,
 						 struct pcl_scratch *scratch)
 {
@@ -297,48 +383,68 @@ static __always_inline int pcl_create_translated(struct pcl_packet *packet, cons
 	struct pcl_tuple *tuple = &scratch->tuple;
 	int result;
 
+	entry->twin_seen = bpf_jiffies64();
 	entry->flags |= PCL_CT_FRONT;
 	result = pcl_translate(entry, packet, true, family, rewrite);
 	if (result)
 		return result;
-	tuple->src = rewrite->src;
-	tuple->dst = rewrite->dst;
-	tuple->sport_be = rewrite->sport_be;
-	tuple->dport_be = rewrite->dport_be;
-	tuple->protocol = packet->tuple.protocol;
+	pcl_rewritten(packet, rewrite, tuple);
 	entry->flags &= ~PCL_CT_FRONT;
-	result = pcl_ct_create(tuple, family, entry);
+	if (pcl_config.devices && entry->flags & PCL_CT_SOURCE) {
+		entry->source = packet->tuple.src;
+		entry->source_port_be = packet->tuple.sport_be;
+		result = pcl_nat_create(tuple, entry, family);
+		entry->source = tuple->src;
+		entry->source_port_be = tuple->sport_be;
+	} else {
+		result = pcl_ct_create(tuple, entry, family);
+	}
 	if (result)
 		return result;
 	entry->flags |= PCL_CT_FRONT;
-	return pcl_ct_create(&packet->tuple, family, entry);
+	return pcl_ct_create(&packet->tuple, entry, family);
 }
 
 /* FIN and RST open nothing: they pass by policy and leave no entry. */
-static __always_inline int pcl_create(struct pcl_packet *packet, const int family,
-				      struct pcl_scratch *scratch)
+static __always_inline int pcl_create(struct pcl_packet *packet, const int family)
 {
-	const struct pcl_ct_entry *entry = &scratch->entry;
+	struct pcl_scratch *scratch = pcl_scratch();
+	const struct pcl_ct_entry *entry;
 
+	if (!scratch)
+		return PCL_DROP(PCL_DROP_CT_CREATE);
+	entry = &scratch->entry;
 	if (packet->tuple.protocol == IPPROTO_TCP &&
 	    packet->tcp_flags & (PCL_TCP_FIN | PCL_TCP_RST))
 		return entry->flags & PCL_CT_TRANSLATED ? PCL_DROP(PCL_DROP_INVALID) : PCL_OK;
-	if (pcl_config.services && entry->flags & PCL_CT_TRANSLATED)
+	if (pcl_translates() && entry->flags & PCL_CT_TRANSLATED)
 		return pcl_create_translated(packet, family, scratch);
-	return pcl_ct_create(&packet->tuple, family, &scratch->entry);
+	return pcl_ct_create(&packet->tuple, &scratch->entry, family);
 }
 
-/* A service's packet: its backend becomes the responder. */
-static __always_inline int pcl_open_service(struct pcl_packet *packet, const int family,
-					    struct pcl_ct_entry *entry)
+__noinline int pcl_create4(struct pcl_packet *packet)
 {
-	struct pcl_backend *backend = NULL;
-	int result = pcl_service_select(packet, family, &backend);
+	return packet ? pcl_create(packet, 4) : PCL_DROP(PCL_DROP_INVALID);
+}
 
-	if (result < 0)
+__noinline int pcl_create6(struct pcl_packet *packet)
+{
+	return packet ? pcl_create(packet, 6) : PCL_DROP(PCL_DROP_INVALID);
+}
+
+/* A service's packet: its backend becomes the responder. PCL_UNKNOWN: it is no service's. */
+static __always_inline int pcl_open_service(struct pcl_packet *packet, const enum pcl_hook hook,
+					    const int family, struct pcl_ct_entry *entry)
+{
+	const bool outside = hook == PCL_HOOK_IN;
+	struct pcl_backend *backend = NULL;
+	__u32 flags = 0;
+	int result = pcl_service_select(packet, outside, family, &flags, &backend);
+
+	if (result)
 		return result;
 	if (!backend)
-		return PCL_OK;
+		return PCL_UNKNOWN;
 	entry->backend_index = backend->index;
 	entry->backend_id = backend->id;
 	entry->flags = PCL_CT_TRANSLATED;
@@ -347,8 +453,50 @@ static __always_inline int pcl_open_service(struct pcl_packet *packet, const int
 	entry->backend = backend->addr;
 	entry->backend_port_be = backend->port_be;
 	entry->service = packet->service;
-	if (pcl_addr_equal(&entry->backend, &packet->tuple.src, family))
+	if (outside)
+		entry->flags |= PCL_CT_OUTSIDE | PCL_CT_ROUTE_OPENER;
+	else if (pcl_addr_equal(&entry->backend, &packet->tuple.src, family))
 		entry->flags |= PCL_CT_HAIRPIN;
+	return PCL_OK;
+}
+
+/* To a backend elsewhere: under the node's address, so that the answer comes back here. */
+static __always_inline int pcl_open_elsewhere(struct __sk_buff *skb,
+					      const struct pcl_packet *packet, const int family,
+					      struct pcl_ct_entry *entry)
+{
+	int result;
+
+	if (entry->sides[1].ifindex || pcl_is_node(&entry->backend, family))
+		return PCL_OK;
+	entry->flags |= PCL_CT_ROUTE_RESPONDER | PCL_CT_SOURCE;
+	entry->source_port_be = packet->tuple.sport_be;
+	result = pcl_nat_source(skb, &packet->tuple.src, &entry->backend, packet->tuple.protocol,
+				family, &entry->source);
+	return result == PCL_UNKNOWN ? PCL_DROP(PCL_DROP_NO_ROUTE) : result;
+}
+
+/* An endpoint's packet that leaves by one of the node's devices, if it is to hide its address. */
+static __always_inline int pcl_open_masquerade(struct __sk_buff *skb,
+					       const struct pcl_packet *packet, const int family,
+					       struct pcl_ct_entry *entry)
+{
+	bool translated = entry->flags & PCL_CT_TRANSLATED;
+	const union pcl_addr *to = translated ? &entry->backend : &packet->tuple.dst;
+	int result;
+
+	if (entry->sides[1].ifindex || pcl_is_node(to, family) || pcl_is_unmasked(to, family))
+		return PCL_OK;
+	result = pcl_nat_source(skb, &packet->tuple.src, to, packet->tuple.protocol, family,
+				&entry->source);
+	if (result) /* without a way out it is the stack's to say so */
+		return PCL_OK;
+	entry->source_port_be = packet->tuple.sport_be;
+	entry->flags |= PCL_CT_TRANSLATED | PCL_CT_SOURCE | PCL_CT_OUTSIDE | PCL_CT_ROUTE_RESPONDER;
+	if (translated)
+		return PCL_OK;
+	entry->frontend = entry->backend = packet->tuple.dst;
+	entry->frontend_port_be = entry->backend_port_be = packet->tuple.dport_be;
 	return PCL_OK;
 }
 
@@ -392,6 +540,28 @@ static __always_inline int pcl_open_decide(struct __sk_buff *skb, struct pcl_pac
 	return result;
 }
 
+static __always_inline int pcl_check_opener(struct __sk_buff *skb, const struct pcl_packet *packet,
+					    const enum pcl_hook hook, const int family)
+{
+	if (hook == PCL_HOOK_RX)
+		return pcl_check_sender(skb, packet, family);
+	if (hook == PCL_HOOK_TX)
+		return pcl_check_receiver(skb, packet, family);
+	return PCL_OK;
+}
+
+/* Beyond what was decided: whose address the responder sees. */
+static __always_inline int pcl_open_source(struct __sk_buff *skb, const struct pcl_packet *packet,
+					   const enum pcl_hook hook, const int family,
+					   struct pcl_ct_entry *entry)
+{
+	if (pcl_config.devices && hook == PCL_HOOK_IN)
+		return pcl_open_elsewhere(skb, packet, family, entry);
+	if (pcl_config.masquerade && hook == PCL_HOOK_RX)
+		return pcl_open_masquerade(skb, packet, family, entry);
+	return PCL_OK;
+}
+
 static __always_inline int pcl_open(struct __sk_buff *skb, struct pcl_packet *packet,
 				    const enum pcl_hook hook, const int family)
 {
@@ -400,30 +570,42 @@ static __always_inline int pcl_open(struct __sk_buff *skb, struct pcl_packet *pa
 
 	if (!scratch)
 		return PCL_DROP(PCL_DROP_CT_CREATE);
-	result = hook == PCL_HOOK_RX ? pcl_check_sender(skb, packet, family)
-				     : pcl_check_receiver(skb, packet, family);
+	result = pcl_check_opener(skb, packet, hook, family);
 	if (result)
 		return result;
-	if (pcl_is_multicast(&packet->tuple.dst, family))
+	if (hook != PCL_HOOK_IN && pcl_is_multicast(&packet->tuple.dst, family))
 		return PCL_DROP(PCL_DROP_MULTICAST);
 	__builtin_memset(&scratch->entry, 0, sizeof(scratch->entry));
-	if (hook == PCL_HOOK_RX && pcl_config.services) {
-		result = pcl_open_service(packet, family, &scratch->entry);
-		if (result)
+	if (hook != PCL_HOOK_TX && pcl_config.services) {
+		result = pcl_open_service(packet, hook, family, &scratch->entry);
+		if (result < 0)
 			return result;
+		if (result && hook == PCL_HOOK_IN)
+			return PCL_PASS;
 	}
+	if (hook == PCL_HOOK_IN && pcl_check_forwarded(skb, packet, family))
+		return PCL_DROP(PCL_DROP_SOURCE_IP);
 	result = pcl_open_decide(skb, packet, hook, family, &scratch->entry);
 	if (result)
 		return result;
-	result = pcl_create(packet, family, scratch);
-	if (result)
-		return result;
+	return pcl_open_source(skb, packet, hook, family, &scratch->entry);
+}
+
+/* The first packet of what was opened and created. */
+static __always_inline int pcl_begin(struct __sk_buff *skb, struct pcl_packet *packet,
+				     const enum pcl_hook hook, const int family)
+{
+	struct pcl_scratch *scratch = pcl_scratch();
+
+	if (!scratch)
+		return PCL_DROP(PCL_DROP_CT_CREATE);
 	return pcl_follow(skb, packet, &scratch->entry, true, hook, family);
 }
 
 /*
  * What is not the fast path is a global function for each hook and family: the verifier
- * proves it once, whoever calls it, and its stack is not the fast path's.
+ * proves it once, whoever calls it, and its stack is not the fast path's. A new connection is
+ * opened, created and begun by one after the other: nested, they would need too much stack.
  */
 #define PCL_SLOW(function, name, hook, family)                                                     \
 	__noinline int function##_##name(struct __sk_buff *skb, struct pcl_packet *packet)         \
@@ -437,15 +619,20 @@ static __always_inline int pcl_open(struct __sk_buff *skb, struct pcl_packet *pa
 	PCL_SLOW(function, rx4, PCL_HOOK_RX, 4)                                                    \
 	PCL_SLOW(function, rx6, PCL_HOOK_RX, 6)                                                    \
 	PCL_SLOW(function, tx4, PCL_HOOK_TX, 4)                                                    \
-	PCL_SLOW(function, tx6, PCL_HOOK_TX, 6)
+	PCL_SLOW(function, tx6, PCL_HOOK_TX, 6)                                                    \
+	PCL_SLOW(function, in4, PCL_HOOK_IN, 4)                                                    \
+	PCL_SLOW(function, in6, PCL_HOOK_IN, 6)
 
 PCL_SLOW_EACH(pcl_open)
+PCL_SLOW_EACH(pcl_begin)
 PCL_SLOW_EACH(pcl_decide_anew)
 
 #define PCL_SLOW_CALL(function, hook, family, ...)                                                 \
 	((hook) == PCL_HOOK_RX                                                                     \
 	     ? ((family) == 4 ? function##_rx4(__VA_ARGS__) : function##_rx6(__VA_ARGS__))         \
-	     : ((family) == 4 ? function##_tx4(__VA_ARGS__) : function##_tx6(__VA_ARGS__)))
+	 : (hook) == PCL_HOOK_TX                                                                   \
+	     ? ((family) == 4 ? function##_tx4(__VA_ARGS__) : function##_tx6(__VA_ARGS__))         \
+	     : ((family) == 4 ? function##_in4(__VA_ARGS__) : function##_in6(__VA_ARGS__)))
 
 static __always_inline int pcl_connection(struct __sk_buff *skb, struct pcl_packet *packet,
 					  const enum pcl_hook hook, const int family)
@@ -459,14 +646,17 @@ static __always_inline int pcl_connection(struct __sk_buff *skb, struct pcl_pack
 		pcl_ct_touch(match.entry, packet->tcp_flags, match.from_opener);
 		return pcl_follow(skb, packet, match.entry, match.from_opener, hook, family);
 	}
-	if (result < 0)
+	if (result < 0 || result == PCL_PASS)
 		return result;
 	if (result == PCL_STALE) {
 		result = PCL_SLOW_CALL(pcl_decide_anew, hook, family, skb, packet);
 		if (result != PCL_UNKNOWN)
 			return result;
 	}
-	return PCL_SLOW_CALL(pcl_open, hook, family, skb, packet);
+	result = PCL_SLOW_CALL(pcl_open, hook, family, skb, packet);
+	if (!result)
+		result = family == 4 ? pcl_create4(packet) : pcl_create6(packet);
+	return result ? result : PCL_SLOW_CALL(pcl_begin, hook, family, skb, packet);
 }
 
 #endif /* PCL_CONNECTION_H */

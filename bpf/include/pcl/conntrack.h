@@ -83,19 +83,29 @@ static __always_inline struct pcl_ct_entry *pcl_ct_find(const struct pcl_tuple *
 	return entry;
 }
 
-/* The tuple's source becomes the opener. */
-static __always_inline int pcl_ct_create(const struct pcl_tuple *tuple, const int family,
-					 struct pcl_ct_entry *entry)
+static __always_inline long pcl_ct_write(const struct pcl_tuple *tuple, const int family,
+					 struct pcl_ct_entry *entry, __u64 flags)
 {
 	union pcl_ct_key key;
-	long error;
 
 	if (pcl_ct_key(tuple, family, &key))
 		entry->flags |= PCL_CT_OPENER_IS_LOW;
 	else
 		entry->flags &= ~PCL_CT_OPENER_IS_LOW;
 	entry->last_seen = bpf_jiffies64();
-	error = bpf_map_update_elem(pcl_ct_map(family), &key, entry, BPF_ANY);
+	return bpf_map_update_elem(pcl_ct_map(family), &key, entry, flags);
+}
+
+/* The tuple's source becomes the opener. */
+__noinline int pcl_ct_create(const struct pcl_tuple *tuple, struct pcl_ct_entry *entry,
+			     __u32 family)
+{
+	long error;
+
+	if (!tuple || !entry)
+		return PCL_DROP(PCL_DROP_CT_CREATE);
+	error = family == 4 ? pcl_ct_write(tuple, 4, entry, BPF_ANY)
+			    : pcl_ct_write(tuple, 6, entry, BPF_ANY);
 	pcl_trace_step(PCL_STEP_CT_CREATE, error, 0, 0, 0);
 	return error ? PCL_DROP(PCL_DROP_CT_CREATE) : PCL_OK;
 }

@@ -68,11 +68,11 @@ static __always_inline int pcl_deliver(struct __sk_buff *skb, const struct pcl_s
 	return PCL_REDIRECTED;
 }
 
-/* From the stack (tx) a packet is on its way already; from an endpoint it may have to turn. */
+/* From the stack (tx) a packet is on its way already; from elsewhere it may have to turn. */
 static __always_inline int pcl_forward(struct __sk_buff *skb, const struct pcl_side *to, bool peer,
 				       const enum pcl_hook hook, const int family)
 {
-	if (hook == PCL_HOOK_RX && to->ifindex)
+	if (hook != PCL_HOOK_TX && to->ifindex)
 		return pcl_deliver(skb, to, peer, family);
 	pcl_trace_step(PCL_STEP_FORWARD, hook == PCL_HOOK_TX ? to->ifindex : 0, 0, 0, 0);
 	return PCL_PASS;

@@ -76,10 +76,11 @@ static __always_inline int pcl_quote_match(struct __sk_buff *skb, struct pcl_quo
 		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
 	reporter = &match->entry->sides[match->from_opener];
 	receiver = &match->entry->sides[!match->from_opener];
-	if (hook == PCL_HOOK_RX ? reporter->ifindex != skb->ifindex
-				: receiver->ifindex != skb->ifindex)
+	if (hook == PCL_HOOK_RX	  ? reporter->ifindex != skb->ifindex
+	    : hook == PCL_HOOK_TX ? receiver->ifindex != skb->ifindex
+				  : !pcl_comes_in(match->entry->flags, !match->from_opener))
 		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
-	if (pcl_config.services && match->entry->flags & PCL_CT_TRANSLATED &&
+	if (pcl_config.services && match->entry->service &&
 	    !pcl_backend_keeps(pcl_entry_backend_state(match->entry)))
 		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
 	if (!pcl_side_is_current(reporter) || !pcl_side_is_current(receiver))
@@ -133,67 +134,72 @@ static __always_inline int pcl_outer_addresses(struct __sk_buff *skb,
 	return pcl_rewrite_addresses(skb, outer, to, family);
 }
 
+/* One end of the packet that is quoted. */
+static __always_inline int pcl_quote_end(struct __sk_buff *skb, const struct pcl_packet *outer,
+					 const struct pcl_quote *quote, const bool source,
+					 const union pcl_addr *to, __be16 port_be, const int family)
+{
+	const struct pcl_tuple *tuple = &quote->packet.tuple;
+	const union pcl_addr *from = source ? &tuple->src : &tuple->dst;
+	__be16 from_port = source ? tuple->sport_be : tuple->dport_be;
+	__u32 port_at = quote->packet.l4_offset + (pcl_is_icmp(tuple->protocol) ? 4
+						   : source			? 0
+										: 2);
+	__u32 at =
+	    family == 4
+		? (source ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr))
+		: (source ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
+	int result = pcl_quote_address(skb, outer, quote, at, from, to, family);
+
+	return result ? result : pcl_quote_port(skb, outer, port_at, from_port, port_be);
+}
+
 /*
- * Back entry: the backend's side quotes what it was sent (client to backend); the client must
- * read of the frontend. Front entry: the client quotes what it was sent (frontend to client);
- * the backend must read of itself.
+ * Back entry: the backend's side quotes what it was sent (opener to backend); the opener must
+ * read of the frontend and of itself. Front entry: the opener quotes what it was sent (frontend
+ * to opener); the backend must read of itself and of who the opener is there.
  */
 static __always_inline int pcl_untranslate(struct __sk_buff *skb, const struct pcl_packet *outer,
 					   const struct pcl_quote *quote,
-					   const struct pcl_match *match, const int family)
+					   const struct pcl_match *match, struct pcl_rewrite *to,
+					   const int family)
 {
-	const __u32 source =
-	    family == 4 ? offsetof(struct iphdr, saddr) : offsetof(struct ipv6hdr, saddr);
-	const __u32 target =
-	    family == 4 ? offsetof(struct iphdr, daddr) : offsetof(struct ipv6hdr, daddr);
 	const struct pcl_ct_entry *entry = match->entry;
-	struct pcl_rewrite to = {.src = outer->tuple.src, .dst = outer->tuple.dst};
-	union pcl_addr inner;
+	const bool front = entry->flags & PCL_CT_FRONT;
+	union pcl_addr addr;
+	__be16 port_be;
 	int result;
 
-	if (entry->flags & PCL_CT_HAIRPIN)
+	if (entry->flags & PCL_CT_HAIRPIN || match->from_opener == front)
 		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
-	if (entry->flags & PCL_CT_FRONT) {
-		if (match->from_opener)
-			return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
-		inner = entry->backend;
-		to.dst = inner;
-		result = pcl_quote_address(skb, outer, quote, source, &quote->packet.tuple.src,
-					   &inner, family);
-		if (!result)
-			result =
-			    pcl_quote_port(skb, outer, quote->packet.l4_offset,
-					   quote->packet.tuple.sport_be, entry->backend_port_be);
-	} else {
-		if (!match->from_opener)
-			return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
-		inner = entry->frontend;
-		if (pcl_addr_equal(&outer->tuple.src, &entry->backend, family))
-			to.src = inner;
-		result = pcl_quote_address(skb, outer, quote, target, &quote->packet.tuple.dst,
-					   &inner, family);
-		if (!result)
-			result =
-			    pcl_quote_port(skb, outer, quote->packet.l4_offset + 2,
-					   quote->packet.tuple.dport_be, entry->frontend_port_be);
+	addr = front ? entry->backend : entry->frontend;
+	if (front)
+		to->dst = addr;
+	else if (pcl_addr_equal(&outer->tuple.src, &entry->backend, family))
+		to->src = addr;
+	port_be = front ? entry->backend_port_be : entry->frontend_port_be;
+	if (pcl_is_icmp(quote->packet.tuple.protocol)) /* it goes with the opener */
+		port_be = quote->packet.tuple.sport_be;
+	result = pcl_quote_end(skb, outer, quote, front, &addr, port_be, family);
+	if (!result && pcl_config.devices && entry->flags & PCL_CT_SOURCE) {
+		addr = entry->source;
+		if (!front)
+			to->dst = addr;
+		else if (pcl_addr_equal(&outer->tuple.src, &quote->packet.tuple.dst, family))
+			to->src = addr;
+		result =
+		    pcl_quote_end(skb, outer, quote, !front, &addr, entry->source_port_be, family);
 	}
-	return result ? result : pcl_outer_addresses(skb, outer, &to, family);
+	return result ? result : pcl_outer_addresses(skb, outer, to, family);
 }
 
-static __always_inline int pcl_icmp_error(struct __sk_buff *skb, struct pcl_packet *packet,
-					  const enum pcl_hook hook, const int family)
+/* Finds the connection that an error is about. */
+static __always_inline int pcl_icmp_match(struct __sk_buff *skb, const struct pcl_packet *packet,
+					  struct pcl_quote *quote, const enum pcl_hook hook,
+					  const int family, struct pcl_match *match)
 {
-	struct pcl_scratch *scratch = pcl_scratch();
-	struct pcl_match match = {};
-	struct pcl_quote *quote;
-	__u32 peer;
-	int result;
+	int result = pcl_check_opener(skb, packet, hook, family);
 
-	if (!scratch)
-		return PCL_DROP(PCL_DROP_INVALID);
-	quote = &scratch->quote;
-	result = hook == PCL_HOOK_RX ? pcl_check_sender(skb, packet, family)
-				     : pcl_check_receiver(skb, packet, family);
 	if (result)
 		return result;
 	__builtin_memset(quote, 0, sizeof(*quote));
@@ -206,18 +212,41 @@ static __always_inline int pcl_icmp_error(struct __sk_buff *skb, struct pcl_pack
 		return result;
 	if (!pcl_addr_equal(&quote->packet.tuple.src, &packet->tuple.dst, family))
 		return PCL_DROP(PCL_DROP_ICMP_UNRELATED);
-	result = pcl_quote_match(skb, quote, hook, family, &match);
+	return pcl_quote_match(skb, quote, hook, family, match);
+}
+
+/* At a device of the node, what is about no connection of ours is the stack's. */
+static __always_inline int pcl_icmp_error(struct __sk_buff *skb, struct pcl_packet *packet,
+					  const enum pcl_hook hook, const int family)
+{
+	struct pcl_scratch *scratch = pcl_scratch();
+	struct pcl_match match = {};
+	struct pcl_rewrite *to;
+	bool to_responder;
+	__u32 peer;
+	int result;
+
+	if (!scratch)
+		return PCL_DROP(PCL_DROP_INVALID);
+	result = pcl_icmp_match(skb, packet, &scratch->quote, hook, family, &match);
 	if (result)
-		return result;
-	pcl_note_decision(packet, match.entry, !match.from_opener);
-	if (pcl_config.services && match.entry->flags & PCL_CT_TRANSLATED) {
-		result = pcl_untranslate(skb, packet, quote, &match, family);
+		return hook == PCL_HOOK_IN ? PCL_PASS : result;
+	to_responder = !match.from_opener;
+	pcl_note_decision(packet, match.entry, to_responder);
+	to = &scratch->rewrite;
+	to->src = packet->tuple.src;
+	to->dst = packet->tuple.dst;
+	if (pcl_translates() && match.entry->flags & PCL_CT_TRANSLATED &&
+	    !(hook == PCL_HOOK_TX && match.entry->flags & PCL_CT_OUTSIDE)) {
+		result = pcl_untranslate(skb, packet, &scratch->quote, &match, to, family);
 		if (result)
 			return result;
 	}
-	peer = match.from_opener ? PCL_CT_PEER_OPENER : PCL_CT_PEER_RESPONDER;
-	return pcl_forward(skb, &match.entry->sides[!match.from_opener], match.entry->flags & peer,
-			   hook, family);
+	if (pcl_is_routed(match.entry, to_responder, hook))
+		return pcl_route(skb, to, packet->tuple.protocol, family);
+	peer = to_responder ? PCL_CT_PEER_RESPONDER : PCL_CT_PEER_OPENER;
+	return pcl_forward(skb, &match.entry->sides[to_responder], match.entry->flags & peer, hook,
+			   family);
 }
 
 PCL_SLOW_EACH(pcl_icmp_error)

@@ -113,6 +113,39 @@ struct {
 	__uint(max_entries, 131072);
 } pcl_ct6 SEC(".maps");
 
+/* ifindex of a device that faces other nodes and the world. Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct pcl_device);
+	__uint(max_entries, 64);
+} pcl_devices SEC(".maps");
+
+/* Prefix -> 1: endpoints reach it under their own address. Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct pcl_ipcache_key);
+	__type(value, __u32);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} pcl_unmasked SEC(".maps");
+
+/* Remote end -> ports taken towards it; only where they have become few. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct pcl_nat_key);
+	__type(value, struct pcl_nat_ports);
+	__uint(max_entries, 256);
+} pcl_nat_remotes SEC(".maps");
+
+/* An empty one of these, which is too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct pcl_nat_ports);
+	__uint(max_entries, 1);
+} pcl_nat_empty SEC(".maps");
+
 /* Datagram id -> ports of its first fragment. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

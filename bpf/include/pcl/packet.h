@@ -34,6 +34,7 @@ enum pcl_outcome {
 enum pcl_hook {
 	PCL_HOOK_RX, /* from the endpoint */
 	PCL_HOOK_TX, /* from the host's stack to the endpoint */
+	PCL_HOOK_IN, /* from a device of the node */
 };
 
 /* Two ends, in the order of the packet at hand. */

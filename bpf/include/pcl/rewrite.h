@@ -61,6 +61,23 @@ static __always_inline __u32 pcl_address_change(const struct pcl_packet *packet,
 	return bpf_csum_diff((__be32 *)&packet->tuple.dst, 16, (__be32 *)&to->dst, 16, change);
 }
 
+/* The identifier of an echo; ICMPv6's checksum covers the addresses too. */
+static __always_inline int pcl_rewrite_echo(struct __sk_buff *skb, const struct pcl_packet *packet,
+					    const struct pcl_rewrite *to, const int family)
+{
+	__u32 check = packet->l4_offset + offsetof(struct icmp6hdr, icmp6_cksum);
+	long error = 0;
+
+	if (family == 6)
+		error = bpf_l4_csum_replace(skb, check, 0, pcl_address_change(packet, to, 6),
+					    BPF_F_PSEUDO_HDR);
+	if (packet->tuple.sport_be != to->sport_be) {
+		error |= bpf_l4_csum_replace(skb, check, packet->tuple.sport_be, to->sport_be, 2);
+		error |= bpf_skb_store_bytes(skb, packet->l4_offset + 4, &to->sport_be, 2, 0);
+	}
+	return error ? PCL_DROP(PCL_DROP_WRITE) : PCL_OK;
+}
+
 static __always_inline int pcl_rewrite_l4(struct __sk_buff *skb, const struct pcl_packet *packet,
 					  const struct pcl_rewrite *to, const int family)
 {
@@ -72,6 +89,8 @@ static __always_inline int pcl_rewrite_l4(struct __sk_buff *skb, const struct pc
 	__be32 ports_to = to->sport_be | (__u32)to->dport_be << 16;
 	long error;
 
+	if (pcl_config.masquerade && pcl_is_icmp(packet->tuple.protocol))
+		return pcl_rewrite_echo(skb, packet, to, family);
 	/* SCTP's checksum covers all of its packet, but no address. */
 	if (packet->tuple.protocol == IPPROTO_SCTP)
 		return ports_from == ports_to ? PCL_OK : PCL_DROP(PCL_DROP_SERVICE_PROTOCOL);
@@ -125,6 +144,36 @@ static __always_inline void pcl_hairpin_ipv6(union pcl_addr *addr)
 	addr->quads[1] = pcl_config.hairpin_ipv6.quads[1];
 }
 
+/* What the responder is to see in place of the opener. */
+static __always_inline void pcl_replace_opener(const struct pcl_ct_entry *entry, const int family,
+					       struct pcl_rewrite *to, __u8 protocol)
+{
+	if (entry->flags & PCL_CT_HAIRPIN && family == 4)
+		to->src.v4 = pcl_config.hairpin_ipv4;
+	else if (entry->flags & PCL_CT_HAIRPIN)
+		pcl_hairpin_ipv6(&to->src);
+	if (!pcl_config.devices || !(entry->flags & PCL_CT_SOURCE))
+		return;
+	to->src = entry->source;
+	to->sport_be = entry->source_port_be;
+	if (pcl_is_icmp(protocol))
+		to->dport_be = to->sport_be;
+}
+
+/* And the other way: the packet goes to whom the responder never saw. */
+static __always_inline void pcl_restore_opener(const struct pcl_ct_entry *entry,
+					       struct pcl_rewrite *to, __u8 protocol)
+{
+	if (entry->flags & PCL_CT_HAIRPIN)
+		to->dst = entry->backend;
+	if (!pcl_config.devices || !(entry->flags & PCL_CT_SOURCE))
+		return;
+	to->dst = entry->source;
+	to->dport_be = entry->source_port_be;
+	if (pcl_is_icmp(protocol))
+		to->sport_be = to->dport_be;
+}
+
 /*
  * Where a translated connection's packet goes. The front entry stands under what the client
  * sees, the back entry under what the backend sees; a hairpin's client is its own backend and
@@ -134,6 +183,8 @@ static __always_inline int pcl_translate(const struct pcl_ct_entry *entry,
 					 const struct pcl_packet *packet, bool from_opener,
 					 const int family, struct pcl_rewrite *to)
 {
+	const __u8 protocol = packet->tuple.protocol;
+
 	to->src = packet->tuple.src;
 	to->dst = packet->tuple.dst;
 	to->sport_be = packet->tuple.sport_be;
@@ -143,18 +194,15 @@ static __always_inline int pcl_translate(const struct pcl_ct_entry *entry,
 			return PCL_DROP(PCL_DROP_INVALID);
 		to->dst = entry->backend;
 		to->dport_be = entry->backend_port_be;
-		if (entry->flags & PCL_CT_HAIRPIN && family == 4)
-			to->src.v4 = pcl_config.hairpin_ipv4;
-		else if (entry->flags & PCL_CT_HAIRPIN)
-			pcl_hairpin_ipv6(&to->src);
+		pcl_replace_opener(entry, family, to, protocol);
 		return PCL_OK;
 	}
+	/* Translated on its way to here. */
 	if (from_opener)
-		return PCL_DROP(PCL_DROP_INVALID);
+		return entry->flags & PCL_CT_OUTSIDE ? PCL_OK : PCL_DROP(PCL_DROP_INVALID);
 	to->src = entry->frontend;
 	to->sport_be = entry->frontend_port_be;
-	if (entry->flags & PCL_CT_HAIRPIN)
-		to->dst = entry->backend;
+	pcl_restore_opener(entry, to, protocol);
 	return PCL_OK;
 }
 

@@ -41,12 +41,15 @@ pcl_service_backend(const struct pcl_service_value *service, __u32 index)
  * service's run of slots is the same.
  */
 static __always_inline int pcl_service_pick(const struct pcl_service_value *service, __u32 hash,
-					    const int family, struct pcl_backend **backend)
+					    bool outside, const int family,
+					    struct pcl_backend **backend)
 {
-	__u32 slot = service->first + (((__u64)hash * service->count) >> 32);
+	__u32 first = outside ? service->outside_first : service->first;
+	__u32 count = outside ? service->outside_count : service->count;
+	__u32 slot = first + (((__u64)hash * count) >> 32);
 	const __u32 *index;
 
-	if (!service->count)
+	if (!count)
 		return PCL_DROP(PCL_DROP_NO_BACKEND);
 	index = bpf_map_lookup_elem(&pcl_slots, &slot);
 	if (!index)
@@ -107,30 +110,37 @@ static __always_inline bool pcl_service_admits(const struct pcl_service_value *s
 /* PCL_OK with *backend set, by affinity (*kept) or by hash, or a drop. */
 static __always_inline int pcl_service_choose(const struct pcl_service_value *service,
 					      const union pcl_addr *client, __u32 hash,
-					      const int family, struct pcl_backend **backend,
-					      bool *kept)
+					      bool outside, const int family,
+					      struct pcl_backend **backend, bool *kept)
 {
 	int result = PCL_OK;
 
 	*kept = false;
 	if (!service->affinity)
-		return pcl_service_pick(service, hash, family, backend);
+		return pcl_service_pick(service, hash, outside, family, backend);
 	*backend = pcl_affinity_find(service, client);
 	*kept = *backend;
 	if (!*backend)
-		result = pcl_service_pick(service, hash, family, backend);
+		result = pcl_service_pick(service, hash, outside, family, backend);
 	if (!result && *backend)
 		pcl_affinity_keep(service, client, *backend);
 	return result;
 }
 
-/* By the client's tuple: the same connection finds the same backend again. */
-static __always_inline __u32 pcl_service_hash(const struct pcl_packet *packet, __u32 service)
+/*
+ * By the client's tuple: the same connection finds the same backend again. For a Maglev table
+ * every node must come to the same number, so no number of this node's is in it.
+ */
+static __always_inline __u32 pcl_service_hash(const struct pcl_packet *packet,
+					      const struct pcl_service_value *service)
 {
-	__u32 hash = packet->tuple.src.words[0] ^ packet->tuple.src.words[1] ^
-		     packet->tuple.src.words[2] ^ packet->tuple.src.words[3];
+	const struct pcl_tuple *tuple = &packet->tuple;
+	__u32 hash =
+	    tuple->src.words[0] ^ tuple->src.words[1] ^ tuple->src.words[2] ^ tuple->src.words[3];
 
-	return pcl_mix(pcl_mix(hash) ^ ((__u32)packet->tuple.sport_be << 16 | service));
+	if (service->flags & PCL_SERVICE_MAGLEV)
+		return pcl_mix(pcl_mix(hash) ^ ((__u32)tuple->sport_be << 16 | tuple->dport_be));
+	return pcl_mix(pcl_mix(hash) ^ ((__u32)tuple->sport_be << 16 | service->id));
 }
 
 static __always_inline bool pcl_service_protocol(__u8 protocol)
@@ -138,9 +148,26 @@ static __always_inline bool pcl_service_protocol(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
-/* PCL_OK with *backend set, PCL_UNKNOWN where the destination is no service, or a drop. */
-static __always_inline int pcl_service_select(struct pcl_packet *packet, const int family,
-					      struct pcl_backend **backend)
+/* A local address without an endpoint is the node's own. */
+static __always_inline bool pcl_is_node(const union pcl_addr *addr, const int family)
+{
+	struct pcl_address_key key = {.family = family};
+	const __u32 *ifindex;
+
+	if (family == 4)
+		key.addr.v4 = addr->v4;
+	else
+		key.addr = *addr;
+	ifindex = bpf_map_lookup_elem(&pcl_addresses, &key);
+	return ifindex && !*ifindex;
+}
+
+/*
+ * The service of an address and port, else that of the port on every address of the node, else
+ * what is known of the address alone.
+ */
+static __always_inline const struct pcl_service_value *
+pcl_service_find(const struct pcl_packet *packet, const int family)
 {
 	struct pcl_service_key key = {
 	    .addr = packet->tuple.dst,
@@ -148,22 +175,46 @@ static __always_inline int pcl_service_select(struct pcl_packet *packet, const i
 	    .protocol = packet->tuple.protocol,
 	    .family = family,
 	};
+	const struct pcl_service_value *service = bpf_map_lookup_elem(&pcl_services, &key);
+
+	if (service || !pcl_config.devices)
+		return service;
+	if (pcl_is_node(&packet->tuple.dst, family)) {
+		__builtin_memset(&key.addr, 0, sizeof(key.addr));
+		return bpf_map_lookup_elem(&pcl_services, &key);
+	}
+	key.port_be = 0;
+	key.protocol = 0;
+	return bpf_map_lookup_elem(&pcl_services, &key);
+}
+
+/*
+ * PCL_OK with *backend set, PCL_UNKNOWN where the destination is no service for this kind of
+ * client, or a drop.
+ */
+static __always_inline int pcl_service_select(struct pcl_packet *packet, bool outside,
+					      const int family, __u32 *flags,
+					      struct pcl_backend **backend)
+{
 	const struct pcl_service_value *service;
 	bool kept;
 	int result;
 
 	if (!pcl_service_protocol(packet->tuple.protocol))
 		return PCL_UNKNOWN;
-	service = bpf_map_lookup_elem(&pcl_services, &key);
+	service = pcl_service_find(packet, family);
 	pcl_trace_step(PCL_STEP_SERVICE, !!service, service ? service->id : 0,
 		       service ? service->count : 0, 0);
-	if (!service)
+	if (!service || (outside && !(service->flags & PCL_SERVICE_OUTSIDE)))
 		return PCL_UNKNOWN;
+	if (service->flags & PCL_SERVICE_NOTHING)
+		return PCL_DROP(PCL_DROP_PORT);
 	packet->service = service->id;
+	*flags = service->flags;
 	if (!pcl_service_admits(service, &packet->tuple.src, family))
 		return PCL_DROP(PCL_DROP_SOURCE_RANGE);
-	result = pcl_service_choose(service, &packet->tuple.src,
-				    pcl_service_hash(packet, service->id), family, backend, &kept);
+	result = pcl_service_choose(service, &packet->tuple.src, pcl_service_hash(packet, service),
+				    outside, family, backend, &kept);
 	/* verifier: it cannot know that a choice has a backend. */
 	if (result || !*backend)
 		return result;

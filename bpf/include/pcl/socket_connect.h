@@ -18,7 +18,7 @@ static __always_inline int pcl_socket_connect(struct bpf_sock_addr *ctx, const i
 	service = pcl_socket_service(ctx, &target.key);
 	if (!service)
 		return PCL_PROCEED;
-	if (pcl_service_pick(service, bpf_get_prandom_u32(), target.key.family, &backend) ||
+	if (pcl_service_pick(service, bpf_get_prandom_u32(), false, target.key.family, &backend) ||
 	    !backend)
 		return pcl_socket_refuse(ECONNREFUSED);
 	pcl_translation_fill(&translation, &target.key, backend);

@@ -75,7 +75,8 @@ static __always_inline struct pcl_send *pcl_send_choose(struct pcl_sends *sends,
 	struct pcl_backend *backend = NULL;
 	struct pcl_send *send;
 
-	if (pcl_service_pick(service, bpf_get_prandom_u32(), key->family, &backend) || !backend)
+	if (pcl_service_pick(service, bpf_get_prandom_u32(), false, key->family, &backend) ||
+	    !backend)
 		return NULL;
 	send = &sends->entries[place & (PCL_SENDS - 1)];
 	pcl_translation_fill(&send->translation, key, backend);

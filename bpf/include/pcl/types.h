@@ -23,6 +23,7 @@ enum pcl_reason {
 	PCL_DROP_IPV6_EXTENSION = 156,
 	PCL_DROP_NO_BACKEND = 158,	 /* the service has none that may be used */
 	PCL_DROP_SERVICE_PROTOCOL = 159, /* SCTP whose port would have to change */
+	PCL_DROP_NAT_FULL = 161,	 /* every port to this remote end is taken */
 	PCL_DROP_FRAGMENT = 175,	 /* its first fragment was not seen */
 	PCL_DROP_ICMPV6 = 176,		 /* ICMPv6 type that an endpoint may not send */
 	PCL_DROP_SOURCE_RANGE = 177,	 /* the service's source ranges keep the client out */
@@ -41,6 +42,9 @@ enum pcl_reason {
 	PCL_DROP_NEIGHBOUR_NOISE = 216,	 /* ARP or NDP that needs no answer */
 	PCL_DROP_PROXY_NOT_READY = 217,	 /* a proxy must decide, and none is there */
 	PCL_DROP_BACKEND_GONE = 218,	 /* from a backend that has left the service */
+	PCL_DROP_PORT = 225,		 /* no such port of a service's address */
+	PCL_DROP_NO_ROUTE = 226,	 /* no way to where it must go */
+	PCL_DROP_TOO_BIG = 228,		 /* larger than the way to where it must go */
 	PCL_REASON_MAX = 256,
 };
 
@@ -58,6 +62,9 @@ enum pcl_file {
 	PCL_FILE_CONNECTION,
 	PCL_FILE_ICMP,
 	PCL_FILE_FORWARD,
+	PCL_FILE_ROUTE,
+	PCL_FILE_NAT,
+	PCL_FILE_DEVICE,
 };
 
 enum pcl_direction {
@@ -82,7 +89,8 @@ enum pcl_limits {
 	PCL_SOURCES_STATIC_BITS = 32,  /* number of the set */
 	PCL_IDENTITY_HOST = 1,
 	PCL_IDENTITY_WORLD = 2,
-	PCL_SENDS = 16, /* services that one unconnected UDP socket is answered from */
+	PCL_SENDS = 16,	       /* services that one unconnected UDP socket is answered from */
+	PCL_NAT_PORTS = 32768, /* at most, that stand for other sources towards one remote end */
 };
 
 union pcl_addr {
@@ -147,9 +155,17 @@ struct pcl_service_key {
 
 enum pcl_service_flags {
 	PCL_SERVICE_SOURCES_DENY = 1 << 0, /* its source ranges are who may not; else who may */
+	PCL_SERVICE_OUTSIDE = 1 << 1,	   /* it also serves clients beyond the node's devices */
+	PCL_SERVICE_DSR_TCP = 1 << 2,	   /* backends elsewhere answer such clients themselves */
+	PCL_SERVICE_DSR_UDP = 1 << 3,
+	PCL_SERVICE_MAGLEV = 1 << 4,  /* its slots are a Maglev table, the same on every node */
+	PCL_SERVICE_NOTHING = 1 << 5, /* no service: an address whose other ports are refused */
 };
 
-/* Its active backends are pcl_slots[first] to pcl_slots[first + count - 1]. */
+/*
+ * Its active backends are pcl_slots[first] to pcl_slots[first + count - 1], and those for clients
+ * outside pcl_slots[outside_first] to pcl_slots[outside_first + outside_count - 1].
+ */
 struct pcl_service_value {
 	__u32 id;
 	__u32 first;
@@ -157,6 +173,8 @@ struct pcl_service_value {
 	__u32 flags;	/* enum pcl_service_flags */
 	__u32 affinity; /* jiffies that a client keeps to a backend; 0: none */
 	__u32 sources;	/* its set in pcl_source_ranges; 0: none */
+	__u32 outside_first;
+	__u32 outside_count;
 };
 
 enum pcl_backend_state {
@@ -219,6 +237,11 @@ enum pcl_ct_flags {
 	PCL_CT_HAIRPIN = 1 << 6,	   /* the client is its own backend */
 	PCL_CT_PEER_OPENER = 1 << 7,	   /* redirect_peer reaches the opener */
 	PCL_CT_PEER_RESPONDER = 1 << 8,
+	PCL_CT_OUTSIDE = 1 << 9,       /* the programs of the node's devices act on it */
+	PCL_CT_SOURCE = 1 << 10,       /* the opener's end is replaced too */
+	PCL_CT_ROUTE_OPENER = 1 << 11, /* by the routing table, not through the stack */
+	PCL_CT_ROUTE_RESPONDER = 1 << 12,
+	PCL_CT_DSR = 1 << 13, /* the responder's node answers the opener */
 };
 
 /* A connection. sides[0] opened it, sides[1] was opened to. */
@@ -226,12 +249,16 @@ struct pcl_ct_entry {
 	struct pcl_side sides[2];
 	union pcl_addr frontend; /* translated: the service's address */
 	union pcl_addr backend;	 /* translated: the backend's address */
+	union pcl_addr source;	 /* front: what the opener becomes; back: what it is */
 	__be16 frontend_port_be;
 	__be16 backend_port_be;
+	__be16 source_port_be;
+	__u16 pad;
 	__u32 service;	     /* id; 0: none */
 	__u32 backend_index; /* into pcl_backends */
 	__u32 backend_id;    /* what stood there */
 	__u32 last_seen;     /* jiffies, low 32 bits */
+	__u32 twin_seen;     /* translated: when the other entry was last told */
 	__u32 flags;	     /* enum pcl_ct_flags */
 };
 
@@ -251,6 +278,29 @@ struct pcl_ct6_key {
 	__be16 high_port_be;
 	__u8 protocol;
 	__u8 pad[3];
+};
+
+/* A device that faces other nodes and the world, and what stands for others behind it. */
+struct pcl_device {
+	__be32 ipv4; /* 0: none */
+	__u32 pad;
+	union pcl_addr ipv6; /* zero: none */
+};
+
+/* A remote end, towards which many sources share one address. */
+struct pcl_nat_key {
+	union pcl_addr addr;
+	__be16 port_be;
+	__u8 protocol;
+	__u8 family;
+	__u32 pad;
+};
+
+/* Which ports are believed to be taken there; what is true is in the connections. */
+struct pcl_nat_ports {
+	__u32 next; /* the word to look at */
+	__u32 pad;
+	__u64 taken[PCL_NAT_PORTS / 64];
 };
 
 struct pcl_fragment_key {
@@ -379,6 +429,11 @@ struct pcl_config {
 	__u32 ipv4;
 	__u32 ipv6;
 	__u32 services;
+	__u32 devices;	       /* programs stand on the node's devices */
+	__u32 masquerade;      /* endpoints leave by them under the node's address */
+	__u32 nat_first;       /* port */
+	__u32 nat_count;       /* ports, at most PCL_NAT_PORTS */
+	__u32 second;	       /* jiffies */
 	__u32 syn_timeout;     /* jiffies */
 	__u32 tcp_timeout;     /* jiffies */
 	__u32 closing_timeout; /* jiffies */
@@ -420,6 +475,7 @@ _Static_assert(sizeof(struct pcl_affinity_key) == 24, "pcl_affinity_key");
 _Static_assert(sizeof(struct pcl_source_key) == 24, "pcl_source_key");
 _Static_assert(sizeof(struct pcl_ct4_key) == 16, "pcl_ct4_key");
 _Static_assert(sizeof(struct pcl_ct6_key) == 40, "pcl_ct6_key");
+_Static_assert(sizeof(struct pcl_nat_key) == 24, "pcl_nat_key");
 _Static_assert(sizeof(struct pcl_fragment_key) == 40, "pcl_fragment_key");
 _Static_assert(sizeof(struct pcl_translation) == 40, "pcl_translation");
 

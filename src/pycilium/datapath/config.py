@@ -18,10 +18,16 @@ _CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; Python has no name for it
 HAIRPIN_IPV4 = IPv4Address("169.254.42.1")
 HAIRPIN_IPV6 = IPv6Address("fd00:169:254:42::1")
 
+# Below the ports that the kernel gives to its own connections and those of services.
+NAT_PORTS = (1024, 29999)
+
 _SYN_SECONDS = 60
 _TCP_SECONDS = 8000
 _CLOSING_SECONDS = 10
 _OTHER_SECONDS = 60
+
+
+DEVICE_PROGRAMS = ("from_device", "to_device")
 
 
 class EventLevel(enum.Enum):
@@ -60,6 +66,11 @@ class Config:
     node_name: str = ""
     zone: str = ""
     socket_lb: str | None = None  # a cgroup2 directory
+    devices: tuple[str, ...] = ()
+    masquerade: bool = False
+    masquerade_exclude: tuple[str, ...] = ()
+    nat_ports: tuple[int, int] = NAT_PORTS
+    maglev_size: int = 1021
 
     def variables(self, *, trace: bool = False) -> dict[str, dict[str, Any]]:
         """Values of the object's .rodata variables."""
@@ -70,6 +81,11 @@ class Config:
                 "ipv4": int(self.ipv4),
                 "ipv6": int(self.ipv6),
                 "services": int(self.services),
+                "devices": int(bool(self.devices)),
+                "masquerade": int(self.masquerade),
+                "nat_first": self.nat_ports[0],
+                "nat_count": self.nat_ports[1] - self.nat_ports[0] + 1,
+                "second": jiffies(1),
                 "syn_timeout": jiffies(_SYN_SECONDS),
                 "tcp_timeout": jiffies(_TCP_SECONDS),
                 "closing_timeout": jiffies(_CLOSING_SECONDS),
@@ -91,7 +107,20 @@ class Config:
     def from_dict(cls, content: dict[str, Any]) -> Config:
         """What to_dict() made."""
         events, label_filter = EventLevel.of(content["events"]), content["label_filter"]
-        return cls(**{**content, "events": events, "label_filter": LabelFilter(label_filter)})
+        several = ("devices", "masquerade_exclude", "nat_ports")
+        return cls(
+            **{
+                **content,
+                **{name: tuple(content.get(name, ())) for name in several if content.get(name)},
+                "events": events,
+                "label_filter": LabelFilter(label_filter),
+            }
+        )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Programs that this configuration has no use for."""
+        return () if self.devices else DEVICE_PROGRAMS
 
 
 def jiffies(seconds: float) -> int:

@@ -83,11 +83,11 @@ class Core:
         if self.pins is not None:
             self.manifest.write(self.describe())
 
-    def link_pins(self, endpoint: int) -> dict[Hook, Path]:
-        """Where an endpoint's links are pinned; nothing where scoped."""
+    def link_pins(self, owner: int | str) -> dict[Hook, Path]:
+        """Where the links of an endpoint or a device are pinned; nothing where scoped."""
         if self.pins is None:
             return {}
-        return {hook: self.pins / "links" / f"{endpoint}-{hook.name.lower()}" for hook in Hook}
+        return {hook: self.pins / "links" / f"{owner}-{hook.name.lower()}" for hook in Hook}
 
     def bump(self, *slots: int) -> None:
         """Make every verdict of some slots (0: of the identities) be made anew, in one write."""

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pycilium.datapath import cgroup, pins, status
-from pycilium.datapath.config import Config, EventLevel
+from pycilium.datapath.config import NAT_PORTS, Config, EventLevel
 from pycilium.datapath.core import SET_MAP, Core, check_sizes, require_privileges
 from pycilium.datapath.endpoints import Endpoints
 from pycilium.datapath.explain import Explainer
 from pycilium.datapath.flows import Flows
 from pycilium.datapath.identities import Identities
+from pycilium.datapath.node_devices import NodeDevices
+from pycilium.datapath.node_devices import check as check_devices
 from pycilium.datapath.policies import Policies
 from pycilium.datapath.restore import manifest_of, restore
 from pycilium.datapath.rules import Rules
@@ -22,6 +24,7 @@ from pycilium.datapath.services import Services
 from pycilium.datapath.sockets import Sockets
 from pycilium.datapath.twin import reload_programs
 from pycilium.errors import SpecError
+from pycilium.lb.maglev import check_size
 from pycilium.libbpf import Object, ObjectSpec
 from pycilium.model import LabelFilter
 from pycilium.net import NetNS
@@ -55,6 +58,8 @@ class Datapath:
         self.endpoints = Endpoints(core, self.identities, self.policies, self.sockets)
         self.services = Services(core)
         self.services.changed = self.sockets.services_changed
+        self.devices = NodeDevices(core)
+        self.identities.node_changed = self.devices.node_changed
         self.sockets.find_namespace = self._namespace
         self._flows = Flows(
             core, self.endpoints, self.identities, self._rules, self.services, self.policies
@@ -82,6 +87,11 @@ class Datapath:
         node_name: str | None = None,
         zone: str = "",
         socket_lb: bool | str | os.PathLike[str] = False,
+        devices: Iterable[str] = (),
+        masquerade: bool = False,
+        masquerade_exclude: Iterable[str] = (),
+        nat_ports: tuple[int, int] = NAT_PORTS,
+        maglev_size: int = 1021,
     ) -> Datapath: ...
 
     @overload
@@ -117,8 +127,12 @@ class Datapath:
         node_name: str | None = None,
         zone: str = "",
         socket_lb: bool | str | os.PathLike[str] = False,
+        masquerade: bool = False,
+        masquerade_exclude: Iterable[str] = (),
+        nat_ports: tuple[int, int] = NAT_PORTS,
+        maglev_size: int = 1021,
     ) -> Datapath | Balancer:
-        """Load the programs; nothing is attached until there are endpoints.
+        """Load the programs; without `devices` nothing is attached until there are endpoints.
 
         programs: "xdp" is the load balancer alone, on `devices`: see Balancer.open().
         pin: a name under which everything survives this process, on the BPF file system
@@ -130,12 +144,17 @@ class Datapath:
         socket_lb: translate services at the sockets of the node and its endpoints, for the
         processes of a cgroup2 directory; True: of all. Packets of what it does not reach are
         translated as without it.
+        devices: of the node, that face other nodes and the world: there clients outside reach
+        NodePort, ExternalIP, LoadBalancer and HostPort services. masquerade: what endpoints
+        send out by them, but to the prefixes `masquerade_exclude`, leaves under the device's
+        first address. nat_ports: first and last port that stand for others there; none that the
+        node's own connections have. maglev_size: slots of a service's Maglev table, a prime.
         Linux >= 6.1.
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
         """
-        if programs != "endpoint" or devices or balancer is not None:
-            _require_xdp(programs, devices)
+        if programs != "endpoint" or balancer is not None:
+            _require_xdp(programs, balancer)
             from pycilium.datapath.xdp import Balancer
 
             return Balancer.open(devices=devices, mode=mode, sizes=sizes, options=balancer)
@@ -152,6 +171,8 @@ class Datapath:
             node_name=platform.node() if node_name is None else node_name,
             zone=zone,
             socket_lb=cgroup.choose(socket_lb),
+            maglev_size=_prime(maglev_size),
+            **check_devices(devices, masquerade, masquerade_exclude, nat_ports),
         )
         if config.socket_lb and not services:
             raise SpecError("socket_lb", socket_lb, "False where services=False")
@@ -163,6 +184,7 @@ class Datapath:
             variables=config.variables(),
             max_entries={name: size for name, size in checked.items() if name != SET_MAP},
             disable_maps=() if where else ("pcl_manifest",),
+            disable_programs=config.left_out,
         )
         return cls._start(spec, loaded, config, where, checked)
 
@@ -213,6 +235,8 @@ class Datapath:
             datapath = cls(core)
             undo.callback(datapath.sockets.close)
             datapath.policies.read_node()
+            undo.callback(datapath.devices.remove)
+            datapath.devices.start()
             datapath.sockets.start()
             if where is not None:
                 core.save()
@@ -271,6 +295,7 @@ class Datapath:
             fresh = reload_programs(self._core)
             for endpoint in self.endpoints:
                 endpoint.replace_programs(self._core.node, fresh)
+            self.devices.replace_programs(fresh)
             self.sockets.reload()
             if self._core.pins is not None:
                 pins.replace_programs(fresh, self._core.pins)
@@ -310,6 +335,8 @@ class Datapath:
         with self._core.lock:
             if not self._core.mark_closed():
                 return
+            if self._core.pins:
+                self.devices.let_go()
             end = self.endpoints.let_go if self._core.pins else self.endpoints.dismantle
             self._finish(end)
 
@@ -324,6 +351,7 @@ class Datapath:
     def _finish(self, end: Any) -> None:
         for endpoint in self.endpoints:
             _end_one(end, endpoint)
+        self.devices.remove()
         self._flows.close()
         self._explainer.close()
         self.sockets.close()
@@ -363,8 +391,13 @@ def _end_one(end: Any, endpoint: Endpoint) -> None:
         warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-def _require_xdp(programs: str, devices: Iterable[str]) -> None:
+def _require_xdp(programs: str, balancer: Any) -> None:
     if programs not in ("endpoint", "xdp"):
         raise SpecError("programs", programs, "one of endpoint, xdp")
     if programs == "endpoint":
-        raise SpecError("devices", list(devices), 'none, or programs="xdp"')
+        raise SpecError("balancer", balancer, 'none, or programs="xdp"')
+
+
+def _prime(size: int) -> int:
+    check_size(size)
+    return size

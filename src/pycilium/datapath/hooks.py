@@ -9,6 +9,7 @@ from pycilium.errors import KernelError
 from pycilium.libbpf import Hook, Link, Object, Program, TcFilter, features
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pycilium.net import NetNS
@@ -25,18 +26,29 @@ def kind() -> str:
 class Attachments:
     """Both programs on one device; closing takes them off unless they are pinned."""
 
-    def __init__(self, links: dict[Hook, Link | TcFilter], pins: dict[Hook, Path]) -> None:
+    def __init__(
+        self,
+        links: dict[Hook, Link | TcFilter],
+        pins: dict[Hook, Path],
+        programs: Mapping[Hook, str],
+    ) -> None:
         self._links = links
         self._pins = pins
+        self._programs = programs
 
     @classmethod
     def attach(
-        cls, node: NetNS, loaded: Object, ifindex: int, pins: dict[Hook, Path] | None = None
+        cls,
+        node: NetNS,
+        loaded: Object,
+        ifindex: int,
+        pins: dict[Hook, Path] | None = None,
+        programs: Mapping[Hook, str] = PROGRAMS,
     ) -> Attachments:
         """Put both programs on, or none; `pins` keep TCX links alive without this process."""
-        attached = cls({}, pins or {})
+        attached = cls({}, pins or {}, programs)
         try:
-            for hook, name in PROGRAMS.items():
+            for hook, name in programs.items():
                 attached._links[hook] = node.run(_attach, loaded.programs[name], ifindex, hook)
                 attached._pin(hook)
         except BaseException:
@@ -46,13 +58,18 @@ class Attachments:
 
     @classmethod
     def adopt(
-        cls, node: NetNS, loaded: Object, ifindex: int, pins: dict[Hook, Path]
+        cls,
+        node: NetNS,
+        loaded: Object,
+        ifindex: int,
+        pins: dict[Hook, Path],
+        programs: Mapping[Hook, str] = PROGRAMS,
     ) -> Attachments:
         """Open the pinned links again; a filter has no pin and is replaced by its like."""
         if not features.have_tcx():
-            return cls.attach(node, loaded, ifindex, pins)
-        adopted = cls({}, pins)
-        for hook, name in PROGRAMS.items():
+            return cls.attach(node, loaded, ifindex, pins, programs)
+        adopted = cls({}, pins, programs)
+        for hook, name in programs.items():
             link = _open_live(pins[hook])
             adopted._links[hook] = link or node.run(_attach, loaded.programs[name], ifindex, hook)
             if link is None:
@@ -62,7 +79,7 @@ class Attachments:
     def update(self, node: NetNS, loaded: Object) -> None:
         """Replace both programs without a packet between."""
         for hook, link in self._links.items():
-            node.run(link.update, loaded.programs[PROGRAMS[hook]])
+            node.run(link.update, loaded.programs[self._programs[hook]])
 
     def close(self, node: NetNS) -> None:
         """Close the descriptors; a filter that must outlive this process stays."""

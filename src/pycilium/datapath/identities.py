@@ -63,6 +63,7 @@ class Identities:
         self._encoded: tuple[Any, Any, dict[bytes, bytes]] = ((), (), {})
         self.current = Assignment()
         self.publish: Callable[[set[Address]], None] = lambda _: None
+        self.node_changed: Callable[[frozenset[Address]], None] = lambda _: None
 
     def __iter__(self) -> Iterator[Identity]:
         return iter(self._allocator.get(number) for number in self._allocator.all())
@@ -254,6 +255,7 @@ class Identities:
         if self._written and (changed or gone):
             self._core.bump(0)
         self._note_written(desired)
+        self.node_changed(self._node)
         self.current = assignment
         moved = self._moved(assignment)
         if moved:

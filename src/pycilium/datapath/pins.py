@@ -85,6 +85,8 @@ def open_object(spec: ObjectSpec, where: Path, maps: Iterable[str] | None = None
             opened[name] = Map.from_pin(where / "maps" / name, like=spec.maps[name])
             _require_same_layout(spec, opened[name])
         for name in spec.programs:
+            if not (where / "programs" / name).exists():
+                continue  # one that its configuration has no use for
             programs[name] = Program.from_pin(where / "programs" / name)
     except BaseException:
         for one in (*opened.values(), *programs.values()):

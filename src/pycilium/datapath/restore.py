@@ -61,6 +61,7 @@ def restore(datapath: Datapath, core: Core, content: dict[str, Any]) -> None:
     for identity in held:
         datapath.identities.release(identity)
     datapath.policies.refresh()
+    datapath.devices.adopt()
     datapath.sockets.settle(endpoint.netns_cookie for endpoint in datapath.endpoints)
     datapath.services.adopt(serial.load(content["services"]))
     core.save()

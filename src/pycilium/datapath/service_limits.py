@@ -1,33 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service may ask for that the programs do not do yet: refused, never ignored."""
+"""What a service may ask for that this datapath does not do: refused, never ignored."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pycilium.model import Algorithm, ServiceKind
+from pycilium.model import Algorithm, Forwarding, ServiceKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pycilium.errors import SpecError
+    from pycilium.lb import Place
     from pycilium.model import ServiceLB
 
 _SCTP = 132
 
 
-def refusal(service: ServiceLB) -> SpecError | None:
+def refusal(service: ServiceLB, place: Place) -> SpecError | None:
     """The first reason why apply() would not take this service."""
-    return next(_refusals(service), None)
+    return next(_refusals(service, place), None)
 
 
-def _refusals(service: ServiceLB) -> Iterator[SpecError]:
-    if service.kind is not ServiceKind.CLUSTER_IP:
-        allowed = f"{ServiceKind.CLUSTER_IP.value}: clients outside the cluster are not served yet"
+def _refusals(service: ServiceLB, place: Place) -> Iterator[SpecError]:
+    inside = ServiceKind.CLUSTER_IP
+    if service.kind is not inside and not place.outside:
+        allowed = f"{inside.value}, or Datapath.open(devices=[...]) for clients outside"
         yield service.error("kind", service.kind.value, allowed)
-    if service.algorithm is not Algorithm.RANDOM:
-        allowed = f"{Algorithm.RANDOM.value}: the endpoints' programs choose by nothing else yet"
-        yield service.error("algorithm", service.algorithm.value, allowed)
+    if service.forwarding is not Forwarding.SNAT:
+        yield service.error("forwarding", service.forwarding.value, Forwarding.SNAT.value)
+    if service.algorithm is Algorithm.MAGLEV and len(service.backends) > place.maglev_size:
+        allowed = f"at most {place.maglev_size}, the size of the Maglev table"
+        yield service.error("backends", len(service.backends), allowed)
     if service.frontend.protocol != _SCTP:
         return
     for backend in service.backends:

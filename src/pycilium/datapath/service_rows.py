@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from pycilium.model.service import Network
 
 
+_DSR = {6: "PCL_SERVICE_DSR_TCP", 17: "PCL_SERVICE_DSR_UDP"}
+_WALL = ServiceRow(0, 0, 0, outside=True, wall=True)
+
+
 @attrs.frozen
 class Step:
     """Entries of one map that are written, or deleted, in one go."""
@@ -40,14 +44,16 @@ class Writer:
     def __init__(self, core: Core) -> None:
         self._specs = core.spec.maps
         self._static_bits = int(core.limits.PCL_SOURCES_STATIC_BITS)
-        self._deny = int(core.spec.enums["pcl_service_flags"].PCL_SERVICE_SOURCES_DENY)
+        self._flags = core.spec.enums["pcl_service_flags"]
         states = core.spec.enums["pcl_backend_state"]
         self._numbers = {one: int(states[f"PCL_BACKEND_{one.name}"]) for one in BackendState}
         services, backends = self._specs["pcl_services"], self._specs["pcl_backends"]
         self._pack_key = packer(services.key, "addr", "port_be", "protocol", "family", "pad")
         self._pack_service = packer(
-            services.value, "id", "first", "count", "flags", "affinity", "sources"
-        )
+            services.value,
+            "id", "first", "count", "flags", "affinity", "sources", "outside_first",
+            "outside_count",
+        )  # fmt: skip
         self._pack_backend = packer(
             backends.value, "addr", "port_be", "state", "family", "id", "service", "index"
         )
@@ -56,13 +62,16 @@ class Writer:
     def steps(self, changes: Changes) -> tuple[Step, ...]:
         """What carries out the changes, in order; nothing that would write nothing."""
         services = [(self._key(one), self._service(row)) for one, row in changes.services.items()]
+        wall = self._service(_WALL)
+        walls = [(self._key(one), wall) for one in changes.walls]
+        unwalled: list[tuple[Any, Any]] = [(self._key(one), {}) for one in changes.unwalled]
         removed: list[tuple[Any, Any]] = [(self._key(frontend), {}) for frontend in changes.removed]
         plan: tuple[tuple[str, list[tuple[Any, Any]], bool], ...] = (
             ("pcl_backends", self._backends(changes.backends), False),
             ("pcl_source_ranges", self._sources(changes.sources), False),
             ("pcl_slots", list(changes.slots), False),
-            ("pcl_services", removed, True),  # first: what comes may need the room
-            ("pcl_services", services, False),
+            ("pcl_services", unwalled + removed, True),  # first: what comes may need the room
+            ("pcl_services", services + walls, False),
             ("pcl_backends", self._backends(changes.retired), False),
             ("pcl_source_ranges", self._sources(changes.unused), True),
         )
@@ -84,7 +93,13 @@ class Writer:
             value.count,
             affinity=seconds(value.affinity),
             sources=value.sources,
-            deny=bool(value.flags & self._deny),
+            deny=bool(value.flags & self._flags.PCL_SERVICE_SOURCES_DENY),
+            outside=bool(value.flags & self._flags.PCL_SERVICE_OUTSIDE),
+            outside_start=value.outside_first - value.first if value.outside_count else 0,
+            outside_count=value.outside_count,
+            maglev=bool(value.flags & self._flags.PCL_SERVICE_MAGLEV),
+            dsr=tuple(number for number, name in _DSR.items() if value.flags & self._flags[name]),
+            wall=bool(value.flags & self._flags.PCL_SERVICE_NOTHING),
         )
 
     def state_of(self, number: int) -> BackendState | None:
@@ -114,8 +129,21 @@ class Writer:
         return self._pack_key(addr(address), port, frontend.protocol, address.version, 0)
 
     def _service(self, row: ServiceRow) -> bytes:
-        flags, affinity = self._deny if row.deny else 0, jiffies(row.affinity)
-        return self._pack_service(row.id, row.first, row.count, flags, affinity, row.sources)
+        outside = row.first + row.outside_start if row.outside_count else 0
+        return self._pack_service(
+            row.id, row.first, row.count, self._flags_of(row), jiffies(row.affinity), row.sources,
+            outside, row.outside_count,
+        )  # fmt: skip
+
+    def _flags_of(self, row: ServiceRow) -> int:
+        names = {
+            "PCL_SERVICE_SOURCES_DENY": row.deny,
+            "PCL_SERVICE_OUTSIDE": row.outside,
+            "PCL_SERVICE_MAGLEV": row.maglev,
+            "PCL_SERVICE_NOTHING": row.wall,
+            **{name: number in row.dsr for number, name in _DSR.items()},
+        }
+        return sum(int(self._flags[name]) for name, is_set in names.items() if is_set)
 
     def _backends(self, rows: Iterable[BackendRow]) -> list[tuple[Any, Any]]:
         return [(row.index, self._backend(row)) for row in rows]

@@ -18,15 +18,21 @@ from pycilium.datapath.service_limits import refusal
 from pycilium.datapath.service_rows import Step, Writer
 from pycilium.datapath.wire import address_of, be16
 from pycilium.errors import SpecError
-from pycilium.lb import BackendRow, Place, ServiceTable, Sizes, Standing, column_table
+from pycilium.lb import (
+    BackendRow,
+    Changes,
+    Place,
+    ServiceTable,
+    Sizes,
+    Standing,
+    column_table,
+)
 from pycilium.model import Backend, Delta, Frontend, ServiceLB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pycilium.datapath.core import Core
-    from pycilium.errors import SpecError as Refusal
-    from pycilium.lb import Changes
     from pycilium.lb.column_table import ColumnState
     from pycilium.lb.columns import ServiceColumns
 
@@ -48,7 +54,8 @@ class Services:
 
     @property
     def _place(self) -> Place:
-        return Place(self._core.config.node_name, self._core.config.zone)
+        config = self._core.config
+        return Place(config.node_name, config.zone, bool(config.devices), config.maglev_size)
 
     def __iter__(self) -> Iterator[ServiceLB]:
         if self._columns is not None:
@@ -63,17 +70,17 @@ class Services:
         more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
         return f"<Services {', '.join([*shown, *more])}>"
 
-    def refused(self, desired: ServiceLB | Iterable[ServiceLB]) -> tuple[Refusal, ...]:
+    def refused(self, desired: ServiceLB | Iterable[ServiceLB]) -> tuple[SpecError, ...]:
         """Why apply() would not take some of these services; empty where it takes all."""
-        return tuple(filter(None, map(refusal, _typed(desired))))
+        return tuple(filter(None, map(self._refusal, _typed(desired))))
 
     def plan(self, desired: ServiceLB | Iterable[ServiceLB], *, go_on: bool = False) -> Delta:
         """What apply() would change, with the exact map entries; touches nothing."""
-        wanted = _supported(desired) if go_on else _listed(desired)
+        wanted = self._supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
             self._leave_columns()
-            changes = self._table.plan(wanted, _require_support)
+            changes = self._table.plan(wanted, self._require_support)
             return self._delta(changes, self._writer.steps(changes))
 
     def apply(self, desired: ServiceLB | Iterable[ServiceLB], *, go_on: bool = False) -> Delta:
@@ -82,11 +89,11 @@ class Services:
         go_on: leave out what the programs cannot do, which refused() tells.
         Raises SpecError and MapFullError before anything has changed.
         """
-        wanted = _supported(desired) if go_on else _listed(desired)
+        wanted = self._supported(desired) if go_on else _listed(desired)
         with self._core.lock:
             self._core.require_open()
             self._leave_columns()
-            changes, accept = self._table.prepare(wanted, _require_support)
+            changes, accept = self._table.prepare(wanted, self._require_support)
             steps = self._writer.steps(changes)
             self.pending = wanted
             try:
@@ -166,20 +173,28 @@ class Services:
         servers, last = self._servers()
         sources = self._sources()
         slots = self._core.maps["pcl_slots"]
-        standing = {}
+        standing, walls = {}, set()
         for key, value in self._core.maps["pcl_services"].pairs():
             frontend = Frontend(
                 address_of(key.addr.bytes, key.family), be16(key.port_be), key.protocol
             )
+            row = self._writer.row_of(value)
+            if row.wall:
+                walls.add(frontend)
+                continue
             standing[frontend] = Standing(
-                self._writer.row_of(value),
+                row,
                 tuple(servers[value.id]),
-                tuple(slots[value.first + i] for i in range(value.count)),
+                tuple(slots[value.first + i] for i in range(row.slots)),
                 tuple(sources[value.sources]) if value.sources else (),
             )
         self._table = ServiceTable.restore(
-            self._sizes, standing, last_backend=last, place=self._place
+            self._sizes, standing, last_backend=last, walls=walls, place=self._place
         )
+        wanted = self._table.walls
+        stale = Changes(walls=tuple(wanted - walls), unwalled=tuple(walls - wanted))
+        for step in self._writer.steps(stale):
+            self._carry_out(step)
 
     def _servers(self) -> tuple[dict[int, list[BackendRow]], int]:
         """Rows of pcl_backends by service, and the highest number that any has or had."""
@@ -204,6 +219,17 @@ class Services:
         else:
             write_pairs(table, step.pairs)
 
+    def _refusal(self, service: ServiceLB) -> SpecError | None:
+        return refusal(service, self._place)
+
+    def _supported(self, desired: Any) -> tuple[ServiceLB, ...]:
+        return tuple(one for one in _typed(desired) if self._refusal(one) is None)
+
+    def _require_support(self, service: ServiceLB) -> None:
+        error = self._refusal(service)
+        if error is not None:
+            raise error
+
     def _delta(self, changes: Changes, steps: tuple[Step, ...]) -> Delta:
         return Delta(
             added=changes.added,
@@ -226,13 +252,3 @@ def _typed(desired: Any) -> tuple[ServiceLB, ...]:
         if not isinstance(one, ServiceLB):
             raise SpecError("services", one, "a ServiceLB")
     return listed
-
-
-def _supported(desired: Any) -> tuple[ServiceLB, ...]:
-    return tuple(one for one in _typed(desired) if refusal(one) is None)
-
-
-def _require_support(service: ServiceLB) -> None:
-    error = refusal(service)
-    if error is not None:
-        raise error

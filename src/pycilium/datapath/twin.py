@@ -28,6 +28,8 @@ _SHARED = (
     "pcl_backends",
     "pcl_affinity",
     "pcl_source_ranges",
+    "pcl_devices",
+    "pcl_unmasked",
 )
 _SMALL = {
     "pcl_ct4": 1024,
@@ -35,6 +37,7 @@ _SMALL = {
     "pcl_fragments": 64,
     "pcl_events": 4096,
     "pcl_trace": 65536,
+    "pcl_nat_remotes": 8,
 }
 
 
@@ -88,6 +91,7 @@ def load_copy(core: Core, *, trace: bool) -> Object:
         max_entries=_SMALL,
         reuse={name: core.maps[name] for name in _SHARED},
         disable_maps=("pcl_manifest",),
+        disable_programs=core.config.left_out,
     )
 
 
@@ -98,4 +102,5 @@ def reload_programs(core: Core) -> Object:
         variables=core.config.variables(),
         reuse=shared,
         disable_maps=() if core.pins else ("pcl_manifest",),
+        disable_programs=core.config.left_out,
     )

@@ -16,6 +16,8 @@ class ServiceRow:
     """pcl_services: a frontend's run of slots, and what it asks of its clients.
 
     affinity: seconds, 0 for none. sources: the number of its set of source ranges, 0 for none.
+    outside: it serves clients beyond the node's devices, with outside_count slots from
+    first + outside_start. wall: no service, but an address whose other ports are refused.
     """
 
     id: int
@@ -24,6 +26,17 @@ class ServiceRow:
     affinity: int = 0
     sources: int = 0
     deny: bool = False
+    outside: bool = False
+    outside_start: int = 0
+    outside_count: int = 0
+    maglev: bool = False
+    dsr: tuple[int, ...] = ()  # protocols whose answers go past this node
+    wall: bool = False
+
+    @property
+    def slots(self) -> int:
+        """How long its run is."""
+        return max(self.count, self.outside_start + self.outside_count)
 
 
 @attrs.frozen
@@ -51,6 +64,8 @@ class Changes:
     services: Mapping[Frontend, ServiceRow] = attrs.field(factory=dict)
     retired: tuple[BackendRow, ...] = ()
     removed: tuple[Frontend, ...] = ()
+    walls: tuple[Frontend, ...] = ()
+    unwalled: tuple[Frontend, ...] = ()
     unused: tuple[tuple[int, Network], ...] = ()
     added: int = 0
     changed: int = 0
@@ -59,7 +74,8 @@ class Changes:
     def writes(self) -> int:
         """Map entries written or deleted."""
         lists = (self.backends, self.sources, self.slots, self.services)
-        return sum(map(len, (*lists, self.retired, self.removed, self.unused)))
+        gone = (self.retired, self.removed, self.unused, self.walls, self.unwalled)
+        return sum(map(len, (*lists, *gone)))
 
 
 @attrs.frozen

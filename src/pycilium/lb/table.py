@@ -9,25 +9,30 @@ the row's number is cut by writing that row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 
 import attrs
 
 from pycilium.errors import SpecError
-from pycilium.lb.choice import Place, candidates, shares
+from pycilium.lb.choice import Place, candidates, outside_candidates, run_of
 from pycilium.lb.draft import Draft, differing
 from pycilium.lb.room import Room, Use
 from pycilium.lb.rows import BackendRow, Changes, ServiceRow, Sizes, Standing
 from pycilium.model.frontend import Backend, BackendState, Frontend
 from pycilium.model.service import (
     DEFAULT_AFFINITY_SECONDS,
+    Algorithm,
+    Forwarding,
     Network,
+    ServiceKind,
     ServiceLB,
     SessionAffinity,
     SourceRangesMode,
 )
 
 Check = Callable[[ServiceLB], None]
+_TCP, _UDP = 6, 17
+_DSR = {Forwarding.SNAT: (), Forwarding.DSR: (_TCP, _UDP), Forwarding.HYBRID: (_TCP,)}
 
 
 @attrs.frozen
@@ -44,16 +49,20 @@ class _State:
     placed: MutableMapping[Frontend, _Placed]
     wanted: MutableMapping[Frontend, ServiceLB]
     room: Room
+    walls: MutableMapping[Frontend, int] = attrs.field(factory=dict)  # services behind each
 
     def draft(self) -> _State:
         """A state that can be changed; this one changes when that is accepted."""
-        return _State(Draft(self.placed), Draft(self.wanted), self.room.draft())
+        drafts = Draft(self.placed), Draft(self.wanted), self.room.draft(), Draft(self.walls)
+        return _State(*drafts)
 
     def accept(self) -> _State:
         """Of a draft: the state below it, changed."""
         assert isinstance(self.placed, Draft)
         assert isinstance(self.wanted, Draft)
-        return _State(self.placed.accept(), self.wanted.accept(), self.room)
+        assert isinstance(self.walls, Draft)
+        walls = self.walls.accept()
+        return _State(self.placed.accept(), self.wanted.accept(), self.room, walls)
 
 
 class ServiceTable:
@@ -72,21 +81,28 @@ class ServiceTable:
         standing: Mapping[Frontend, Standing],
         *,
         last_backend: int = 0,
+        walls: Collection[Frontend] = (),
         place: Place = Place(),  # noqa: B008
     ) -> ServiceTable:
-        """The table that left this; last_backend: the highest number that any row has or had."""
+        """The table that left this; last_backend: the highest number that any row has or had.
+
+        walls: the addresses whose other ports are refused, as the maps hold them.
+        """
         table = cls(sizes, place)
         state, room = table._state, table._state.room
         for frontend, one in standing.items():
             servers = tuple((server.index, server.id) for server in one.servers)
-            state.wanted[frontend] = _read_back(frontend, one)
+            state.wanted[frontend] = _read_back(frontend, one, walls)
             state.placed[frontend] = _Placed(one.row, servers, one.run)
+            wall = _wall(state.wanted[frontend], place)
+            if wall is not None:
+                state.walls[wall] = state.walls.get(wall, 0) + 1
         table._order = tuple(state.wanted.values())
         rows = [one.row for one in standing.values()]
         room.next_service = 1 + max((row.id for row in rows), default=0)
         room.next_sources = 1 + max((row.sources for row in rows), default=0)
         room.next_backend = 1 + last_backend
-        runs = ((row.first, row.count) for row in rows)
+        runs = ((row.first, row.slots) for row in rows)
         indexes = (server.index for one in standing.values() for server in one.servers)
         room.take(runs, indexes, sum(len(one.sources) for one in standing.values()))
         return table
@@ -95,6 +111,11 @@ class ServiceTable:
     def services(self) -> tuple[ServiceLB, ...]:
         """What is in force."""
         return self._order
+
+    @property
+    def walls(self) -> frozenset[Frontend]:
+        """The addresses whose other ports are refused, with port and protocol 0."""
+        return frozenset(self._state.walls)
 
     @property
     def numbers(self) -> tuple[int, int]:
@@ -131,7 +152,8 @@ class ServiceTable:
                 raise SpecError("services", service, "a ServiceLB")
             if check is not None:
                 check(service)
-        used = Use("pcl_services", self._sizes.services, len(self._order))
+        standing = len(self._order) + len(self._state.walls)
+        used = Use("pcl_services", self._sizes.services, standing)
         planner = _Planner(self._state.draft(), self._place, used)
         changes = planner.run(_by_frontend(old), _by_frontend(new))
 
@@ -163,8 +185,10 @@ def _claimed_twice(service: ServiceLB, other: ServiceLB) -> SpecError:
     return service.error("frontend", str(service.frontend), allowed)
 
 
-def _read_back(frontend: Frontend, one: Standing) -> ServiceLB:
+def _read_back(frontend: Frontend, one: Standing, walls: Collection[Frontend]) -> ServiceLB:
     """What the maps tell of a service: enough to see what differs."""
+    walled = Frontend(frontend.address, 0, 0) in walls
+    outside = ServiceKind.EXTERNAL_IP if walled else ServiceKind.NODE_PORT
     affinity = SessionAffinity.CLIENT_IP if one.row.affinity else SessionAffinity.NONE
     return ServiceLB(
         frontend,
@@ -173,7 +197,14 @@ def _read_back(frontend: Frontend, one: Standing) -> ServiceLB:
         affinity_timeout=one.row.affinity or DEFAULT_AFFINITY_SECONDS,
         source_ranges=one.sources,
         source_ranges_mode=SourceRangesMode.DENY if one.row.deny else SourceRangesMode.ALLOW,
+        kind=outside if one.row.outside else ServiceKind.CLUSTER_IP,
     )
+
+
+def _wall(service: ServiceLB, place: Place) -> Frontend | None:
+    """Its address is the service's alone, so that no other port of it leads anywhere."""
+    own = service.kind in (ServiceKind.NODE_PORT, ServiceKind.HOST_PORT)
+    return None if own or not place.outside else Frontend(service.frontend.address, 0, 0)
 
 
 class _Planner:
@@ -189,6 +220,8 @@ class _Planner:
         self._retired: list[BackendRow] = []
         self._unused: list[tuple[int, Network]] = []
         self._free_runs: list[tuple[int, int]] = []
+        self._walls: list[Frontend] = []
+        self._unwalled: list[Frontend] = []
 
     def run(self, old: dict[Frontend, ServiceLB], desired: dict[Frontend, ServiceLB]) -> Changes:
         """From some of the services in force to others in their place."""
@@ -198,18 +231,34 @@ class _Planner:
         for service in added:
             if service.frontend in self.state.wanted:
                 raise _claimed_twice(service, self.state.wanted[service.frontend])
-        self._used.asked = len(added)
-        self._used.full = self._used.used + len(added) - len(removed) > self._used.size
+        leaving = [*removed, *(one.frontend for one in changed)]
+        self._count_walls([*added, *changed], [old[one] for one in leaving])
+        self._used.asked = len(added) + len(self._walls)
+        gone = len(removed) + len(self._unwalled)
+        self._used.full = self._used.used + self._used.asked - gone > self._used.size
         self._used.require()
         for service in (*changed, *added):
             self._write(service, old.get(service.frontend))
         for frontend in removed:
             self._remove(frontend)
         self._room.require()
-        gone = [row.index for row in self._retired if row.gone]
-        self._room.free(gone, self._free_runs, len(self._unused))
+        free = [row.index for row in self._retired if row.gone]
+        self._room.free(free, self._free_runs, len(self._unused))
         self.state.wanted.update(desired)
         return self._changes(removed, len(added), len(changed))
+
+    def _count_walls(self, added: Iterable[ServiceLB], removed: Iterable[ServiceLB]) -> None:
+        counts = self.state.walls
+        before: dict[Frontend, int] = {}
+        for services, one in ((added, 1), (removed, -1)):
+            for wall in filter(None, (_wall(service, self._place) for service in services)):
+                before.setdefault(wall, counts.get(wall, 0))
+                counts[wall] = counts.get(wall, 0) + one
+        for wall, count in before.items():
+            if not counts[wall]:
+                del counts[wall]
+            if bool(count) != (wall in counts):
+                (self._unwalled if count else self._walls).append(wall)
 
     def _changes(self, removed: tuple[Frontend, ...], added: int, changed: int) -> Changes:
         return Changes(
@@ -219,6 +268,8 @@ class _Planner:
             services=self._services,
             retired=tuple(self._retired),
             removed=removed,
+            walls=tuple(self._walls),
+            unwalled=tuple(self._unwalled),
             unused=tuple(self._unused),
             added=added,
             changed=changed,
@@ -228,7 +279,9 @@ class _Planner:
         placed = self.state.placed.get(service.frontend)
         number = placed.row.id if placed else self._room.new_service()
         servers = self._place_backends(service, old, number, placed)
-        run = self._run(service, servers)
+        inside = self._run(service, servers, candidates(service, self._place))
+        outside = self._run(service, servers, outside_candidates(service, self._place))
+        run = inside if outside == inside else inside + outside
         if placed is not None and run == placed.run:
             first = placed.row.first
         else:
@@ -236,11 +289,16 @@ class _Planner:
         row = ServiceRow(
             number,
             first,
-            len(run),
+            len(inside),
             affinity=_affinity(service),
             sources=self._source_set(service, old, placed),
             deny=bool(service.source_ranges)
             and service.source_ranges_mode is SourceRangesMode.DENY,
+            outside=service.kind is not ServiceKind.CLUSTER_IP,
+            outside_start=len(run) - len(outside),
+            outside_count=len(outside),
+            maglev=service.algorithm is Algorithm.MAGLEV,
+            dsr=_DSR[service.forwarding],
         )
         if placed is None or row != placed.row:
             self._services[service.frontend] = row
@@ -275,20 +333,19 @@ class _Planner:
         for backend, (index, number) in servers:
             self._retired.append(BackendRow(index, number, 0, backend, gone=True))
 
-    def _run(self, service: ServiceLB, servers: dict[Backend, tuple[int, int]]) -> tuple[int, ...]:
-        chosen = candidates(service, self._place)
-        indexes = (servers[one][0] for one in chosen)
-        return tuple(
-            index
-            for index, count in zip(indexes, shares(chosen), strict=True)
-            for _ in range(count)
-        )
+    def _run(
+        self,
+        service: ServiceLB,
+        servers: dict[Backend, tuple[int, int]],
+        chosen: tuple[Backend, ...],
+    ) -> tuple[int, ...]:
+        return tuple(servers[one][0] for one in run_of(service, chosen, self._place))
 
     def _write_run(self, run: tuple[int, ...], placed: _Placed | None) -> int:
         first = self._room.new_run(len(run))
         self._slots += [(first + i, index) for i, index in enumerate(run)]
         if placed is not None:
-            self._free_runs.append((placed.row.first, placed.row.count))
+            self._free_runs.append((placed.row.first, len(placed.run)))
         return first
 
     def _source_set(self, service: ServiceLB, old: ServiceLB | None, placed: _Placed | None) -> int:
@@ -307,7 +364,7 @@ class _Planner:
     def _remove(self, frontend: Frontend) -> None:
         service = self.state.wanted.pop(frontend)
         placed = self.state.placed.pop(frontend)
-        self._free_runs.append((placed.row.first, placed.row.count))
+        self._free_runs.append((placed.row.first, len(placed.run)))
         self._unused += [(placed.row.sources, one) for one in service.source_ranges]
         self._retire(zip(service.backends, placed.servers, strict=True))
 
