@@ -599,6 +599,9 @@ static __always_inline int pcl_begin(struct __sk_buff *skb, struct pcl_packet *p
 
 	if (!scratch)
 		return PCL_DROP(PCL_DROP_CT_CREATE);
+	if (pcl_config.trace && scratch->entry.flags & PCL_CT_SOURCE)
+		pcl_trace_at(PCL_STEP_NAT, bpf_ntohs(scratch->entry.source_port_be), 0, 0, 0,
+			     &scratch->entry.source);
 	return pcl_follow(skb, packet, &scratch->entry, true, hook, family);
 }
 

@@ -45,10 +45,16 @@ static __always_inline int pcl_nat_source(struct __sk_buff *skb, const union pcl
 	struct bpf_fib_lookup *fib = pcl_fib();
 	const struct pcl_device *device;
 	__u32 ifindex;
+	long answer;
 
-	if (!fib || !pcl_route_leads_out(pcl_find_route(skb, from, to, protocol, family, fib)))
+	if (!fib)
 		return PCL_DROP(PCL_DROP_NO_ROUTE);
+	answer = pcl_find_route(skb, from, to, protocol, family, fib);
 	ifindex = fib->ifindex;
+	if (!pcl_route_leads_out(answer)) {
+		pcl_trace_step(PCL_STEP_ROUTE, answer, ifindex, 0, 0);
+		return PCL_DROP(PCL_DROP_NO_ROUTE);
+	}
 	device = bpf_map_lookup_elem(&pcl_devices, &ifindex);
 	if (!device)
 		return PCL_UNKNOWN;

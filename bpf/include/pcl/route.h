@@ -77,7 +77,7 @@ static __always_inline int pcl_route_on(struct __sk_buff *skb, const struct pcl_
 	if (!fib)
 		return PCL_DROP(PCL_DROP_NO_ROUTE);
 	answer = pcl_find_route(skb, &ends->src, &ends->dst, protocol, family, fib);
-	pcl_trace_step(PCL_STEP_FORWARD, fib->ifindex, 0, 1, answer);
+	pcl_trace_step(PCL_STEP_ROUTE, answer, fib->ifindex, 0, 0);
 	if (answer == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return PCL_DROP(PCL_DROP_TOO_BIG);
 	if (!pcl_route_leads_out(answer))

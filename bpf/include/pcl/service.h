@@ -188,6 +188,14 @@ pcl_service_find(const struct pcl_packet *packet, const int family)
 	return bpf_map_lookup_elem(&pcl_services, &key);
 }
 
+/* For the trace. */
+static __always_inline __u32 pcl_service_kind(const struct pcl_service_value *service)
+{
+	if (!service)
+		return 0;
+	return service->flags & PCL_SERVICE_NOTHING ? 2 : 1;
+}
+
 /*
  * PCL_OK with *backend set, PCL_UNKNOWN where the destination is no service for this kind of
  * client, or a drop.
@@ -203,8 +211,8 @@ static __always_inline int pcl_service_select(struct pcl_packet *packet, bool ou
 	if (!pcl_service_protocol(packet->tuple.protocol))
 		return PCL_UNKNOWN;
 	service = pcl_service_find(packet, family);
-	pcl_trace_step(PCL_STEP_SERVICE, !!service, service ? service->id : 0,
-		       service ? service->count : 0, 0);
+	pcl_trace_step(PCL_STEP_SERVICE, pcl_service_kind(service), service ? service->id : 0,
+		       service ? outside ? service->outside_count : service->count : 0, 0);
 	if (!service || (outside && !(service->flags & PCL_SERVICE_OUTSIDE)))
 		return PCL_UNKNOWN;
 	if (service->flags & PCL_SERVICE_NOTHING)

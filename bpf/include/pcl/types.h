@@ -395,7 +395,7 @@ struct pcl_event {
 enum pcl_step {
 	PCL_STEP_PARSE = 1,	  /* a: protocol, b: sport, c: dport, addr: destination */
 	PCL_STEP_CT = 2,	  /* a: 0 miss, 1 hit, 2 hit but stale */
-	PCL_STEP_SERVICE = 3,	  /* a: 0 miss, 1 hit; b: service id, c: backend count */
+	PCL_STEP_SERVICE = 3,	  /* a: 0 miss, 1 hit, 2 address only; b: id, c: backend count */
 	PCL_STEP_BACKEND = 4,	  /* a: backend id, b: port, c: 1 by affinity, addr: backend */
 	PCL_STEP_SOURCE = 5,	  /* a: identity, b: endpoint id, c: policy slot */
 	PCL_STEP_DESTINATION = 6, /* a: identity, b: endpoint id (0: not local), c: slot */
@@ -403,6 +403,8 @@ enum pcl_step {
 	PCL_STEP_CT_CREATE = 8,	  /* a: 0 or -errno */
 	PCL_STEP_FORWARD = 9,	  /* a: ifindex (0: stack), b: 1 with redirect_peer */
 	PCL_STEP_VERDICT = 10,	  /* a: reason, b: file, c: line */
+	PCL_STEP_ROUTE = 11,	  /* a: BPF_FIB_LKUP_RET_*, b: ifindex */
+	PCL_STEP_NAT = 12,	  /* a: port that stands for the source, addr: its address */
 };
 
 /* One record of pcl_trace. */

@@ -64,7 +64,7 @@ class Datapath:
         self._flows = Flows(
             core, self.endpoints, self.identities, self._rules, self.services, self.policies
         )
-        parts = (self.endpoints, self.identities, self.policies, self._rules)
+        parts = (self.endpoints, self.identities, self.policies, self._rules, self.devices)
         self._explainer = Explainer(core, *parts)
         core.describe = lambda: manifest_of(self, core)
 
@@ -209,6 +209,7 @@ class Datapath:
             core.config = Config.from_dict(content["config"])
             core.sizes = content["sizes"]
             datapath = cls(core)
+            undo.callback(core.mark_closed)
             undo.callback(datapath.sockets.close)
             datapath.sockets.adopt()
             restore(datapath, core, content)
@@ -233,6 +234,7 @@ class Datapath:
                 undo.callback(pins.remove, where)
             core = Core(node=node, spec=spec, loaded=loaded, config=config, pins=where, sizes=sizes)
             datapath = cls(core)
+            undo.callback(core.mark_closed)
             undo.callback(datapath.sockets.close)
             datapath.policies.read_node()
             undo.callback(datapath.devices.remove)
@@ -268,7 +270,8 @@ class Datapath:
     def explain(self, source: Any, destination: Any, port: str | int | None = None) -> Explanation:
         """What the kernel would do with a new connection, step by step, and by which rule.
 
-        source: an endpoint or its name, an address, or "host". destination: an endpoint, a
+        source: an endpoint or its name, an address, or "host"; an address outside also reaches
+        what the node's devices serve. destination: an endpoint, a
         pair of endpoint and port, or text such as "10.96.0.10:80/tcp". port: "80/tcp",
         "53/udp", "icmp" or a TCP port. Raises SpecError. Nothing live is changed.
         """
@@ -323,6 +326,7 @@ class Datapath:
             events=self._flows.counts(),
             features=status.read_features(),
             sockets=status.read_sockets(self.sockets),
+            devices=status.read_devices(self.devices, self._core),
         )
 
     @property

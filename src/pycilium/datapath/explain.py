@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.core import Core
     from pycilium.datapath.endpoints import Endpoints
     from pycilium.datapath.identities import Identities
+    from pycilium.datapath.node_devices import NodeDevices
     from pycilium.datapath.policies import Policies
     from pycilium.datapath.rules import Rules
     from pycilium.model import RuleRef, Verdict
@@ -57,6 +58,7 @@ class Explainer:
         identities: Identities,
         policies: Policies,
         rules: Rules,
+        devices: NodeDevices,
     ) -> None:
         self._core = core
         self._endpoints = endpoints
@@ -64,7 +66,8 @@ class Explainer:
         self._policies = policies
         self._rules = rules
         self._twin = Twin(core)
-        self._narrator = Narrator(core, endpoints, identities, rules)
+        self._devices = devices
+        self._narrator = Narrator(core, endpoints, identities, rules, devices)
         self._step = core.spec.enums["pcl_step"]
         self._audit = core.spec.enums["pcl_policy_verdict"].PCL_POLICY_AUDIT
 
@@ -112,10 +115,21 @@ class Explainer:
         if isinstance(sender, Endpoint):
             return self._from_endpoint(sender, target)
         receiver = target.endpoint or self._endpoints.by_address(target.address(None))
-        if receiver is None:
+        if receiver is not None:
+            return self._to_endpoint(sender, receiver, target)
+        if isinstance(sender, str) or not len(self._devices):
             allowed = "an endpoint of this node, where the source is none"
             raise SpecError("destination", str(target), allowed)
-        return self._to_endpoint(sender, receiver, target)
+        return self._from_device(sender, target)
+
+    def _from_device(self, sender: Address, target: Target) -> _Run:
+        """At the first of the node's devices: each has the same program."""
+        destination = target.address((sender,))
+        if destination.version != sender.version:
+            raise SpecError("source", str(sender), f"an IPv{destination.version} address")
+        device = next(iter(self._devices))
+        question = _question(sender, destination, target, bytes(6), mac_bytes(device.mac))
+        return _Run("from_device", device.ifindex, question, None)
 
     def _from_endpoint(self, sender: Endpoint, target: Target) -> _Run:
         destination = target.address(sender.addresses)
@@ -164,7 +178,7 @@ class Explainer:
     def _at_socket(self, run: _Run, records: tuple[Any, ...]) -> tuple[Step, ...]:
         """What comes before any packet, where the sender's sockets are translated."""
         on = self._core.config.socket_lb and run.source is not None and run.source.netns_cookie
-        found = (one for one in records if one.step == self._step.PCL_STEP_SERVICE and one.a)
+        found = (one for one in records if one.step == self._step.PCL_STEP_SERVICE and one.a == 1)
         return tuple(self._narrator.at_socket(one) for one in found) if on else ()
 
     def _last(self, records: tuple[Any, ...], step: int) -> Any:

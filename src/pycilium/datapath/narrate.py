@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pycilium.datapath.core import Core
     from pycilium.datapath.endpoints import Endpoints
     from pycilium.datapath.identities import Identities
+    from pycilium.datapath.node_devices import NodeDevices
     from pycilium.datapath.rules import Rules
 
 _CONNTRACK = ("new connection", "known connection, its verdict holds", "known, decided anew")
@@ -23,13 +24,25 @@ _VERDICTS = (
     "allowed in audit mode, else denied",
 )  # fmt: skip
 _DIRECTIONS = ("ingress", "egress")
+_ROUTES = (  # enum of BPF_FIB_LKUP_RET_* in linux/bpf.h
+    "by {}", "to nowhere: a blackhole route", "to nowhere: an unreachable route",
+    "to nowhere: a prohibit route", "no route there, or one to this node itself",
+    "forwarding is off on the device where it came in", "by a tunnel that the route itself makes, which is not done",
+    "by {}, whose neighbour is asked for first", "larger than the MTU of the way by {}",
+    "no source address for the way",
+)  # fmt: skip
 
 
 class Narrator:
     """Turns records into steps; knows the names behind the numbers."""
 
     def __init__(
-        self, core: Core, endpoints: Endpoints, identities: Identities, rules: Rules
+        self,
+        core: Core,
+        endpoints: Endpoints,
+        identities: Identities,
+        rules: Rules,
+        devices: NodeDevices,
     ) -> None:
         self._steps = core.spec.enums["pcl_step"]
         self._reasons = core.spec.enums["pcl_reason"]
@@ -37,6 +50,7 @@ class Narrator:
         self._endpoints = endpoints
         self._identities = identities
         self._rules = rules
+        self._devices = devices
 
     def tell(self, records: Iterable[Any], family: int) -> tuple[Step, ...]:
         """One step per record."""
@@ -70,6 +84,8 @@ class Narrator:
     def _service(self, record: Any, _family: int) -> str:
         if not record.a:
             return "the destination is no service"
+        if record.a == 2:
+            return "the address is a service's, and this port is none of it"
         return f"service {record.b} with {record.c} backend{'' if record.c == 1 else 's'}"
 
     def _backend(self, record: Any, family: int) -> str:
@@ -108,6 +124,15 @@ class Narrator:
         found = next((one for one in self._endpoints if one.ifindex == record.a), None)
         target = found.name if found else f"interface {record.a}"
         return f"to {target}{' by redirect_peer' if record.b else ''}"
+
+    def _route(self, record: Any, _family: int) -> str:
+        device = next((one.name for one in self._devices if one.ifindex == record.b), None)
+        return _ROUTES[record.a].format(device or f"interface {record.b}")
+
+    def _nat(self, record: Any, family: int) -> str:
+        address = address_of(record.addr.bytes, family)
+        shown = f"[{address}]" if family == 6 else str(address)
+        return f"{shown}:{record.a} stands for the source"
 
     def _verdict(self, record: Any, _family: int) -> str:
         reason = self._reasons(record.a).name

@@ -31,6 +31,7 @@ class NodeDevice:
 
     ifindex: int
     name: str
+    mac: str
     ipv4: Address | None
     ipv6: Address | None
 
@@ -112,7 +113,10 @@ class NodeDevices:
 
     def _write(self, found: list[LinkInfo]) -> None:
         own = addresses.list_all(ns=self._core.node)
-        devices = [NodeDevice(info.index, info.name, *_primary(info.index, own)) for info in found]
+        devices = [
+            NodeDevice(info.index, info.name, info.mac, *_primary(info.index, own))
+            for info in found
+        ]
         if devices == self._devices:
             return
         gone = {one.ifindex for one in self._devices} - {one.ifindex for one in devices}

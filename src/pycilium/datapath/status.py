@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pycilium.datapath import hooks
+from pycilium.datapath.node_devices import overlap
 from pycilium.libbpf import features
 from pycilium.libbpf.kinds import ADDRESS_HOOKS
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from pycilium.datapath.core import Core
     from pycilium.datapath.flows import EventCounts
+    from pycilium.datapath.node_devices import NodeDevices
     from pycilium.datapath.sockets import Sockets
     from pycilium.libbpf.features import Feature
 
@@ -57,6 +59,7 @@ class Status:
     events: EventCounts
     features: tuple[Feature, ...]
     sockets: str = "off"
+    devices: str = "none"
 
     @property
     def drops(self) -> dict[str, Counter]:
@@ -70,6 +73,7 @@ class Status:
             ("datapath", self.name),
             ("hooks", self.hooks),
             ("socket hooks", self.sockets),
+            ("devices", self.devices),
             ("endpoints", str(self.endpoints)),
             ("identities", str(self.identities)),
             ("policies", str(self.policies)),
@@ -118,6 +122,15 @@ def read_sockets(sockets: Sockets) -> str:
     missing = [name for name in ADDRESS_HOOKS if name not in sockets.hooks]
     text = f"{sockets.cgroup}: {' '.join(sockets.hooks) or 'none'}"
     return f"{text}; missing: {' '.join(missing)}" if missing else text
+
+
+def read_devices(devices: NodeDevices, core: Core) -> str:
+    """Those that serve clients outside, and what is not as it should be."""
+    shown = []
+    for one in devices:
+        own = [str(address) for address in (one.ipv4, one.ipv6) if address]
+        shown.append(f"{one.name} ({', '.join(own) or 'no address: nothing can leave under it'})")
+    return "; ".join(filter(None, (", ".join(shown) or "none", overlap(core))))
 
 
 def hook_kind() -> str:
