@@ -43,9 +43,16 @@ def _forward(ns: NetNS) -> None:
         sysctl.write(f"net/{family}/conf/all/forwarding", 1, ns=ns)
 
 
+def _trust(ns: NetNS) -> None:
+    """Addresses are ready at once: nobody else has them."""
+    for which in ("all", "default"):
+        sysctl.write(f"net/ipv6/conf/{which}/accept_dad", 0, ns=ns)
+
+
 def _join(stack: ExitStack, router: NetNS, number: int) -> Host:
     ns = stack.enter_context(NetNS.create())
     host = Host(number, ns)
+    _trust(ns)
     links.set_up(links.get("lo", ns=ns).index, ns=ns)
     near, far = links.create_veth(f"to{number}", "eth0", peer_ns=ns, ns=router)
     for one, where, last in ((near, router, 1), (far, ns, 2)):
@@ -66,6 +73,7 @@ def cluster(nodes: int = 2) -> Iterator[Cluster]:
     with ExitStack() as stack:
         router = stack.enter_context(NetNS.create())
         _forward(router)
+        _trust(router)
         hosts = tuple(_join(stack, router, number) for number in range(1, nodes + 1))
         for host in hosts:
             _forward(host.ns)

@@ -9,6 +9,7 @@
 #define PCL_CONNECTION_H
 
 #include "pcl/conntrack.h"
+#include "pcl/dsr.h"
 #include "pcl/forward.h"
 #include "pcl/nat.h"
 #include "pcl/policy.h"
@@ -206,6 +207,19 @@ static __always_inline bool pcl_is_routed(const struct pcl_ct_entry *entry, bool
 	       !entry->sides[from_opener].ifindex;
 }
 
+/* Too big for the way out, as the endpoint wrote it: the stack tells it so and sends nothing. */
+static __always_inline bool pcl_leave_to_stack(struct __sk_buff *skb, int result,
+					       const enum pcl_hook hook, const int family)
+{
+	const struct iphdr *ip = pcl_data(skb) + PCL_L3_OFFSET;
+
+	if (hook != PCL_HOOK_RX || PCL_DROP_REASON(result) != PCL_DROP_TOO_BIG)
+		return false;
+	if (family == 6)
+		return true;
+	return (void *)(ip + 1) <= pcl_data_end(skb) && ip->frag_off & bpf_htons(0x4000);
+}
+
 /* Along an entry whose verdict holds. */
 static __always_inline int pcl_follow(struct __sk_buff *skb, const struct pcl_packet *packet,
 				      struct pcl_ct_entry *entry, bool from_opener,
@@ -213,6 +227,7 @@ static __always_inline int pcl_follow(struct __sk_buff *skb, const struct pcl_pa
 {
 	const struct pcl_side *to = &entry->sides[from_opener];
 	__u32 peer = from_opener ? PCL_CT_PEER_RESPONDER : PCL_CT_PEER_OPENER;
+	const bool routed = pcl_is_routed(entry, from_opener, hook);
 	struct pcl_rewrite rewrite;
 	int result;
 
@@ -222,11 +237,23 @@ static __always_inline int pcl_follow(struct __sk_buff *skb, const struct pcl_pa
 		if (result)
 			return result;
 		pcl_keep_twin(packet, &rewrite, entry, family);
+		if (routed) {
+			result = pcl_route_find(skb, packet, &rewrite, family);
+			if (result)
+				return pcl_leave_to_stack(skb, result, hook, family) ? PCL_PASS
+										     : result;
+		}
 		result = pcl_rewrite(skb, packet, &rewrite, family);
 		if (result)
 			return result;
-		if (pcl_is_routed(entry, from_opener, hook))
-			return pcl_route(skb, &rewrite, packet->tuple.protocol, family);
+		if (pcl_config.devices && hook == PCL_HOOK_IN && entry->flags & PCL_CT_DSR &&
+		    entry->flags & PCL_CT_FRONT && pcl_dsr_tells(packet)) {
+			result = pcl_dsr_insert(skb, entry, family);
+			if (result)
+				return result;
+		}
+		if (routed)
+			return pcl_route(skb, family);
 	}
 	return pcl_forward(skb, to, entry->flags & peer, hook, family);
 }
@@ -260,8 +287,8 @@ static __always_inline void pcl_note_decision(struct pcl_packet *packet,
 	packet->dst_identity = entry->sides[from_opener].identity;
 	packet->egress_rule = entry->sides[0].rule;
 	packet->ingress_rule = entry->sides[1].rule;
-	packet->service = entry->service;
 	if (entry->service) {
+		packet->service = entry->service;
 		packet->backend = entry->backend;
 		packet->backend_port_be = entry->backend_port_be;
 	}
@@ -388,6 +415,12 @@ static __always_inline int pcl_create_translated(struct pcl_packet *packet, cons
 	result = pcl_translate(entry, packet, true, family, rewrite);
 	if (result)
 		return result;
+	/* Of direct server return each node has the half that passes by it. */
+	if (pcl_config.devices && entry->flags & PCL_CT_DSR) {
+		if (!entry->service)
+			entry->flags &= ~PCL_CT_FRONT;
+		return pcl_ct_create(&packet->tuple, entry, family);
+	}
 	pcl_rewritten(packet, rewrite, tuple);
 	entry->flags &= ~PCL_CT_FRONT;
 	if (pcl_config.devices && entry->flags & PCL_CT_SOURCE) {
@@ -454,9 +487,22 @@ static __always_inline int pcl_open_service(struct pcl_packet *packet, const enu
 	entry->backend_port_be = backend->port_be;
 	entry->service = packet->service;
 	if (outside)
-		entry->flags |= PCL_CT_OUTSIDE | PCL_CT_ROUTE_OPENER;
+		entry->flags |= PCL_CT_OUTSIDE | PCL_CT_ROUTE_OPENER |
+				(pcl_dsr_is_meant(flags, packet->tuple.protocol) ? PCL_CT_DSR : 0);
 	else if (pcl_addr_equal(&entry->backend, &packet->tuple.src, family))
 		entry->flags |= PCL_CT_HAIRPIN;
+	return PCL_OK;
+}
+
+/* A packet for an endpoint here that another node has taken in: its answer goes past that. */
+static __always_inline int pcl_open_return(struct __sk_buff *skb, struct pcl_packet *packet,
+					   const int family, struct pcl_ct_entry *entry)
+{
+	if (!pcl_config.devices || !pcl_dsr_accept(skb, packet, family, entry))
+		return PCL_UNKNOWN;
+	entry->flags = PCL_CT_TRANSLATED | PCL_CT_OUTSIDE | PCL_CT_ROUTE_OPENER | PCL_CT_DSR;
+	entry->backend = packet->tuple.dst;
+	entry->backend_port_be = packet->tuple.dport_be;
 	return PCL_OK;
 }
 
@@ -467,9 +513,16 @@ static __always_inline int pcl_open_elsewhere(struct __sk_buff *skb,
 {
 	int result;
 
-	if (entry->sides[1].ifindex || pcl_is_node(&entry->backend, family))
+	if (!entry->service) /* it came by way of another node */
+		return entry->sides[1].ifindex ? PCL_OK : PCL_PASS;
+	if (entry->sides[1].ifindex || pcl_is_node(&entry->backend, family)) {
+		entry->flags &= ~PCL_CT_DSR;
 		return PCL_OK;
-	entry->flags |= PCL_CT_ROUTE_RESPONDER | PCL_CT_SOURCE;
+	}
+	entry->flags |= PCL_CT_ROUTE_RESPONDER;
+	if (entry->flags & PCL_CT_DSR)
+		return PCL_OK;
+	entry->flags |= PCL_CT_SOURCE;
 	entry->source_port_be = packet->tuple.sport_be;
 	result = pcl_nat_source(skb, &packet->tuple.src, &entry->backend, packet->tuple.protocol,
 				family, &entry->source);
@@ -580,7 +633,8 @@ static __always_inline int pcl_open(struct __sk_buff *skb, struct pcl_packet *pa
 		result = pcl_open_service(packet, hook, family, &scratch->entry);
 		if (result < 0)
 			return result;
-		if (result && hook == PCL_HOOK_IN)
+		if (result && hook == PCL_HOOK_IN &&
+		    pcl_open_return(skb, packet, family, &scratch->entry))
 			return PCL_PASS;
 	}
 	if (hook == PCL_HOOK_IN && pcl_check_forwarded(skb, packet, family))

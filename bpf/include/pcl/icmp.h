@@ -185,8 +185,11 @@ static __always_inline int pcl_untranslate(struct __sk_buff *skb, const struct p
 		addr = entry->source;
 		if (!front)
 			to->dst = addr;
-		else if (pcl_addr_equal(&outer->tuple.src, &quote->packet.tuple.dst, family))
+		else
 			to->src = addr;
+		/* The router may be the client's own, which takes nothing from its own address. */
+		if (!front && entry->service)
+			to->src = entry->frontend;
 		result =
 		    pcl_quote_end(skb, outer, quote, !front, &addr, entry->source_port_be, family);
 	}
@@ -242,8 +245,10 @@ static __always_inline int pcl_icmp_error(struct __sk_buff *skb, struct pcl_pack
 		if (result)
 			return result;
 	}
-	if (pcl_is_routed(match.entry, to_responder, hook))
-		return pcl_route(skb, to, packet->tuple.protocol, family);
+	if (pcl_is_routed(match.entry, to_responder, hook)) {
+		result = pcl_route_find(skb, packet, to, family);
+		return result ? result : pcl_route(skb, family);
+	}
 	peer = to_responder ? PCL_CT_PEER_RESPONDER : PCL_CT_PEER_OPENER;
 	return pcl_forward(skb, &match.entry->sides[to_responder], match.entry->flags & peer, hook,
 			   family);

@@ -42,19 +42,13 @@ static __always_inline int pcl_nat_source(struct __sk_buff *skb, const union pcl
 					  const union pcl_addr *to, __u8 protocol, const int family,
 					  union pcl_addr *source)
 {
-	struct bpf_fib_lookup *fib = pcl_fib();
+	struct pcl_way *way = pcl_way();
 	const struct pcl_device *device;
 	__u32 ifindex;
-	long answer;
 
-	if (!fib)
+	if (!way || pcl_find_way(skb, from, to, protocol, 0, family, way))
 		return PCL_DROP(PCL_DROP_NO_ROUTE);
-	answer = pcl_find_route(skb, from, to, protocol, family, fib);
-	ifindex = fib->ifindex;
-	if (!pcl_route_leads_out(answer)) {
-		pcl_trace_step(PCL_STEP_ROUTE, answer, ifindex, 0, 0);
-		return PCL_DROP(PCL_DROP_NO_ROUTE);
-	}
+	ifindex = way->fib.ifindex;
 	device = bpf_map_lookup_elem(&pcl_devices, &ifindex);
 	if (!device)
 		return PCL_UNKNOWN;

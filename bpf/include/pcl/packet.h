@@ -51,6 +51,7 @@ struct pcl_packet {
 	__be16 policy_port_be; /* destination port; ICMP: the type */
 	__u16 l4_offset;
 	__u8 tcp_flags;
+	__u8 tcp_header; /* bytes */
 	bool icmp_error;
 	bool first_fragment; /* others follow */
 	bool later_fragment; /* no L4 header in this packet */

@@ -104,6 +104,7 @@ static __always_inline int pcl_parse_l4(struct __sk_buff *skb, struct pcl_packet
 		    length < sizeof(struct tcphdr))
 			return PCL_DROP(PCL_DROP_INVALID);
 		packet->tcp_flags = l4[13];
+		packet->tcp_header = (l4[12] >> 4) * 4;
 		if ((l4[12] >> 4) < 5 || (__u32)(l4[12] >> 4) * 4 > length)
 			return PCL_DROP(PCL_DROP_INVALID);
 		break;

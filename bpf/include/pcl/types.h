@@ -65,6 +65,7 @@ enum pcl_file {
 	PCL_FILE_ROUTE,
 	PCL_FILE_NAT,
 	PCL_FILE_DEVICE,
+	PCL_FILE_DSR,
 };
 
 enum pcl_direction {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pycilium.model import Algorithm, Forwarding, ServiceKind
+from pycilium.model import Algorithm, ServiceKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,6 @@ def _refusals(service: ServiceLB, place: Place) -> Iterator[SpecError]:
     if service.kind is not inside and not place.outside:
         allowed = f"{inside.value}, or Datapath.open(devices=[...]) for clients outside"
         yield service.error("kind", service.kind.value, allowed)
-    if service.forwarding is not Forwarding.SNAT:
-        yield service.error("forwarding", service.forwarding.value, Forwarding.SNAT.value)
     if service.algorithm is Algorithm.MAGLEV and len(service.backends) > place.maglev_size:
         allowed = f"at most {place.maglev_size}, the size of the Maglev table"
         yield service.error("backends", len(service.backends), allowed)
