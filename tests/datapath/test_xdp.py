@@ -195,7 +195,7 @@ def open_with(**options: Any) -> Any:
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("programs: 'tc' .* endpoint, xdp", {"programs": "tc"}),
-    ("devices: .* or programs", {"devices": ["eth0"]}),
+    ("balancer: .* or programs", {"balancer": BalancerOptions()}),
     ("devices: .* a list of names", {"programs": "xdp", "devices": "eth0"}),
     ("devices: .* at least one of .*eth0", {"programs": "xdp", "devices": []}),
     ("devices: 'eth7' .* one of .*eth0", {"programs": "xdp", "devices": ["eth7"]}),

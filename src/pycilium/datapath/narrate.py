@@ -27,7 +27,8 @@ _DIRECTIONS = ("ingress", "egress")
 _ROUTES = (  # enum of BPF_FIB_LKUP_RET_* in linux/bpf.h
     "by {}", "to nowhere: a blackhole route", "to nowhere: an unreachable route",
     "to nowhere: a prohibit route", "no route there, or one to this node itself",
-    "forwarding is off on the device where it came in", "by a tunnel that the route itself makes, which is not done",
+    "forwarding is off on the device where it came in",
+    "by a tunnel that the route itself makes, which is not done",
     "by {}, whose neighbour is asked for first", "larger than the MTU of the way by {}",
     "no source address for the way",
 )  # fmt: skip
