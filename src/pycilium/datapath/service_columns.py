@@ -98,7 +98,8 @@ def read(core: Core) -> ColumnState:
     states = core.spec.enums["pcl_backend_state"]
     active = backends["state"] == int(states.PCL_BACKEND_ACTIVE)
     busy = np.bincount(np.sort(owner)[~active], minlength=len(ids)) > 0
-    plain = (services["affinity"] == 0) & (services["sources"] == 0) & (runs == counts) & ~busy
+    bare = (services["affinity"] == 0) & (services["sources"] == 0) & (services["flags"] == 0)
+    plain = bare & (runs == counts) & ~busy
     return ColumnState(
         _key_rows(keys), ids, first, counts, runs, plain,
         _where(backends), backends["index"].astype(np.int64), backends["id"].astype(np.int64),

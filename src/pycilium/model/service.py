@@ -133,9 +133,8 @@ class ServiceLB:
     `pycilium.lb.manifests` makes them. Every enum also takes its value as text. Seconds in
     `affinity_timeout`: 1 to 86400. `source_ranges`: prefixes of clients, allowed or denied.
 
-    `dp.services.apply` enforces, for what endpoints send: ClusterIP, session affinity, backend
-    states and weights, internal traffic policy, hints, source ranges; SCTP without a change of
-    port. It refuses the kinds that serve clients outside the cluster, Maglev, and DSR.
+    `dp.services.apply` enforces it where endpoints send and, with `Datapath.open(devices=…)`, where
+    clients outside come in; kinds for these need the devices. SCTP without a change of port.
     Raises SpecError that names the service, the field, the value and what is allowed.
     """
 
