@@ -261,9 +261,8 @@ from pycilium import Datapath, ServiceLB
 dp = Datapath.open(pin="ports", bpffs=sys.argv[1], socket_lb=sys.argv[2])
 dp.endpoints.create("10.1.0.20", labels={"app": "db"}, name="db")
 dp.services.apply([
-    ServiceLB(f"0.0.0.0:{p}", backends=["10.1.0.20:7000"], kind="NodePort", name="shop/web",
-              session_affinity="ClientIP")
-    for p in (30080, 30081)
+    ServiceLB(f"0.0.0.0:{p}", backends=["10.1.0.20:7000"], kind="NodePort", name=name)
+    for p, name in ((30080, "shop/web"), (30081, ""))
 ])
 os.kill(os.getpid(), signal.SIGKILL)
 """

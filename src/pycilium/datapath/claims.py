@@ -114,9 +114,14 @@ class Claims:
         if refused:
             self._table.remove(added)
             raise next(iter(refused.values()))
-        for service, claims in claiming.items():
+        self.restore(claiming)
+
+    def restore(self, services: Iterable[ServiceLB]) -> None:
+        """What stands in the kernel already: theirs are the claims that stand with it."""
+        for one in services:
+            claims = claims_of(one)
             self._held.update(claims)
-            self._names |= dict.fromkeys(claims, service.name or str(service.frontend))
+            self._names |= dict.fromkeys(claims, one.name or str(one.frontend))
 
     def release(self, services: Iterable[ServiceLB]) -> None:
         """The opposite of take(); what nobody claims any more can be bound."""

@@ -166,6 +166,7 @@ class Services:
             self._columns = service_columns.read(self._core)
             return
         self._read_back()
+        self._sockets.services_found(self._table.services)
         self.apply(list(desired))
 
     def _leave_columns(self) -> None:

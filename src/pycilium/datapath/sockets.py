@@ -175,8 +175,13 @@ class Sockets:
         if self._claims is not None:
             self._claims.release(services)
 
+    def services_found(self, services: Iterable[ServiceLB]) -> None:
+        """After a restart: these stand in the kernel."""
+        if self._claims is not None:
+            self._claims.restore(services)
+
     def services_settled(self) -> None:
-        """After a restart, when the services stand: claims of no others."""
+        """After a restart, when the services are what they should be: claims of no others."""
         if self._claims is not None:
             self._claims.settle()
 
