@@ -54,6 +54,16 @@ static __always_inline bool pcl_is_connected(const struct sock_common *sk,
 	       peer.quads[1] == to->backend.quads[1];
 }
 
+/* Of a service on every address of the node, any of them is meant. */
+static __always_inline bool pcl_is_gone(const struct pcl_translation *translation)
+{
+	struct pcl_translation key = *translation;
+
+	if (key.every)
+		__builtin_memset(&key.frontend, 0, sizeof(key.frontend));
+	return bpf_map_lookup_elem(&pcl_gone, &key);
+}
+
 SEC("iter/bpf_sk_storage_map")
 int find_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -64,7 +74,7 @@ int find_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!sk || !value)
 		return 0;
 	gone.translation = *value;
-	if (!bpf_map_lookup_elem(&pcl_gone, &gone.translation))
+	if (!pcl_is_gone(&gone.translation))
 		return 0;
 	gone.netns = sk->__sk_common.skc_net.net->net_cookie;
 	gone.socket = bpf_get_socket_cookie(sk);
@@ -83,7 +93,7 @@ static __always_inline void pcl_destroy(struct sock_common *sk)
 	if (!sk)
 		return;
 	peer = bpf_sk_storage_get(&pcl_peers, sk, NULL, 0);
-	if (peer && bpf_map_lookup_elem(&pcl_gone, peer) && pcl_is_connected(sk, peer))
+	if (peer && pcl_is_gone(peer) && pcl_is_connected(sk, peer))
 		bpf_sock_destroy(sk);
 }
 

@@ -4,129 +4,35 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
+from network.socket_lab import DB, DB2, MAPPED, TCP, UDP, VIP4, VIP6, WEB, Lab, ask, asked, services
 from pycilium import Backend, Datapath, Policy, ServiceLB, SpecError
 from pycilium.datapath.cgroup import choose
 from pycilium.datapath.gone import GoneSockets
 from pycilium.lb.columns import ServiceColumns
 from pycilium.libbpf import ObjectSpec, read_iterator
 from pycilium.libbpf._build import compile_bpf
-from pycilium.libbpf.kinds import ADDRESS_HOOKS
+from pycilium.libbpf.kinds import ADDRESS_HOOKS, BIND_HOOKS, MapType
 from pycilium.net import NetNS, addresses
 from support import cgroups
-from support.servers import Echo, echo
+from support.servers import echo
 
 pytestmark = pytest.mark.root
 
-VIP4, VIP6, MAPPED = "10.96.0.1", "fd96::1", "::ffff:10.96.0.1"
-WEB, DB, DB2 = ("10.1.0.10", "fd01::10"), ("10.1.0.20", "fd01::20"), ("10.1.0.21", "fd01::21")
-TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 WAYS = pytest.mark.parametrize("vip", [VIP4, VIP6, MAPPED])
 CLIENTS = pytest.mark.parametrize("client", ["web", "host"])
-
-
-def services(*backends: tuple[str, str], vips: tuple[str, str] = (VIP4, VIP6)) -> list[ServiceLB]:
-    """One TCP and one UDP port for each family."""
-    v4 = [f"{one[0]}:7000" for one in backends]
-    v6 = [f"[{one[1]}]:7000" for one in backends]
-    return [
-        ServiceLB(f"{vips[0]}:80/tcp", backends=v4),
-        ServiceLB(f"{vips[0]}:53/udp", backends=v4),
-        ServiceLB(f"[{vips[1]}]:80/tcp", backends=v6),
-        ServiceLB(f"[{vips[1]}]:53/udp", backends=v6),
-    ]
-
-
-@attrs.frozen
-class Lab:
-    """A node whose host has addresses, a client and two servers."""
-
-    dp: Datapath
-    node: NetNS
-    cgroup: Path
-    servers: dict[str, Echo]
-
-    def where(self, client: str) -> Any:
-        return self.node if client == "host" else self.dp.endpoints[client]
-
-    def socket(self, client: str, address: str, kind: int = TCP) -> socket.socket:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        one = self.where(client).run(socket.socket, family, kind)
-        one.settimeout(2)
-        return one
-
-    def connect(self, client: str, address: str, port: int, kind: int = TCP) -> socket.socket:
-        one = self.socket(client, address, kind)
-        try:
-            one.connect((address, port))
-        except BaseException:
-            one.close()
-            raise
-        return one
-
-    def peers(self, client: str) -> set[str]:
-        """Remote addresses and ports of the sockets in a namespace, as the kernel has them."""
-        read = Path.read_text
-        tables = [Path(f"/proc/thread-self/net/{name}") for name in ("tcp", "tcp6", "udp", "udp6")]
-        text = "\n".join(self.where(client).run(read, one) for one in tables)
-        return {_shown(*one) for one in re.findall(r"\d+: \S+ ([0-9A-F]+):([0-9A-F]{4}) ", text)}
-
-
-def _shown(address: str, port: str) -> str:
-    words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
-    parsed = ip_address(b"".join(words))
-    return f"{getattr(parsed, 'ipv4_mapped', None) or parsed}:{int(port, 16)}"
-
-
-@pytest.fixture
-def cgroup(no_leaks: None) -> Iterator[Path]:
-    with cgroups.inside("pcl-test") as made:
-        yield made
-
-
-@pytest.fixture
-def lab(node: NetNS, cgroup: Path) -> Iterator[Lab]:
-    addresses.add("10.0.0.1/32", 1, ns=node)
-    addresses.add("fd0f::1/128", 1, ns=node)
-    with ExitStack() as stack:
-        dp = stack.enter_context(node.run(lambda: Datapath.open(socket_lb=cgroup)))
-        servers = {}
-        for name, own in (("web", WEB), ("db", DB), ("db2", DB2)):
-            endpoint = dp.endpoints.create(list(own), labels={"app": name}, name=name)
-            servers[name] = stack.enter_context(echo(endpoint, name, 7000))
-        dp.services.apply(services(DB))
-        yield Lab(dp, node, cgroup, servers)
-
-
-def ask(one: socket.socket, text: bytes = b"hello") -> str:
-    """Who answered on a connected socket."""
-    one.send(text)
-    name, _, told = one.recv(100).partition(b" ")
-    assert told == text
-    return name.decode()
-
-
-def asked(one: socket.socket, address: str, port: int) -> str:
-    """Who answered a datagram; the answer comes from where it was sent to."""
-    one.sendto(b"hello", (address, port))
-    answer, source = one.recvfrom(100)
-    assert source[:2] == (address, port)
-    return answer.split(b" ")[0].decode()
 
 
 @WAYS
@@ -383,6 +289,7 @@ def test_many_datagrams_leave_nothing_behind(lab: Lab, tmp_path: Path) -> None:
     source = Path(__file__).parent / "programs" / "count_sockets.bpf.c"
     compile_bpf(source, tmp_path / "count_sockets.bpf.o")
     table = lab.dp.sockets._object.maps["pcl_sends"]
+    before = memory(lab)
     with ObjectSpec.from_file(tmp_path / "count_sockets.bpf.o").load() as counter:
         program = counter.programs["count_sockets"]
         for _ in range(5):
@@ -396,6 +303,17 @@ def test_many_datagrams_leave_nothing_behind(lab: Lab, tmp_path: Path) -> None:
         while read_iterator(program, table) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert read_iterator(program, table) == b""
+    assert memory(lab) == before
+
+
+def memory(lab: Lab) -> dict[str, tuple[int, int]]:
+    """Of every map that the socket layer uses, the entries and the bytes that the kernel counts."""
+    found = {}
+    for name, one in lab.dp.sockets._object.maps.items():
+        told = Path(f"/proc/self/fdinfo/{one.fd}").read_text()
+        (taken,) = (int(line.split()[1]) for line in told.splitlines() if "memlock" in line)
+        found[name] = (0 if one.type is MapType.SK_STORAGE else len(one), taken)
+    return found
 
 
 def test_policy_judges_the_backend(lab: Lab) -> None:
@@ -446,7 +364,7 @@ def test_no_wrong_destination_while_services_change(lab: Lab) -> None:
 
 def test_reload_and_close(lab: Lab) -> None:
     status = lab.dp.status().sockets
-    assert status == f"{lab.cgroup}: {' '.join(ADDRESS_HOOKS)}"
+    assert status == f"{lab.cgroup}: {' '.join(ADDRESS_HOOKS | BIND_HOOKS)}"
     with lab.connect("host", VIP4, 80) as one:
         lab.dp.reload()
         assert lab.dp.status().sockets == status
@@ -486,7 +404,7 @@ def test_killed_and_adopted(node: NetNS, bpffs: Path, cgroup: Path) -> None:
             one = stack.enter_context(where.run(socket.create_connection, (VIP4, 80), 2))
             assert (one.getpeername(), ask(one)) == ((VIP4, 80), "db")
         dp = stack.enter_context(node.run(lambda: Datapath.adopt("sock", bpffs=str(bpffs))))
-        assert dp.status().sockets == f"{cgroup}: {' '.join(ADDRESS_HOOKS)}"
+        assert dp.status().sockets == f"{cgroup}: {' '.join(ADDRESS_HOOKS | BIND_HOOKS)}"
         dp.reload()
         assert ask(one) == "db"
         with web.run(socket.create_connection, (VIP4, 80), 2) as inside:

@@ -24,6 +24,19 @@ struct pcl_socket_address {
 	bool mapped;
 };
 
+static __always_inline void pcl_socket_unmap(struct pcl_socket_address *address)
+{
+	struct pcl_service_key *key = &address->key;
+
+	if (key->addr.quads[0] || key->addr.words[2] != bpf_htonl(0xffff))
+		return;
+	address->mapped = true;
+	key->family = 4;
+	key->addr.words[0] = key->addr.words[3];
+	key->addr.words[2] = 0;
+	key->addr.words[3] = 0;
+}
+
 static __always_inline void pcl_socket_read(struct bpf_sock_addr *ctx, const int family,
 					    struct pcl_socket_address *address)
 {
@@ -40,13 +53,7 @@ static __always_inline void pcl_socket_read(struct bpf_sock_addr *ctx, const int
 	key->addr.words[1] = ctx->user_ip6[1];
 	key->addr.words[2] = ctx->user_ip6[2];
 	key->addr.words[3] = ctx->user_ip6[3];
-	if (key->addr.quads[0] || key->addr.words[2] != bpf_htonl(0xffff))
-		return;
-	address->mapped = true;
-	key->family = 4;
-	key->addr.words[0] = key->addr.words[3];
-	key->addr.words[2] = 0;
-	key->addr.words[3] = 0;
+	pcl_socket_unmap(address);
 }
 
 static __always_inline void pcl_socket_write(struct bpf_sock_addr *ctx, const int family,
@@ -88,28 +95,128 @@ static __always_inline bool pcl_is_exempt(void)
 	return false;
 }
 
-/* Whether a socket belongs to this datapath: by its namespace, and by its process's cgroup. */
-static __always_inline bool pcl_is_ours(struct bpf_sock_addr *ctx)
+/* What was refused is counted like a packet that was dropped. */
+static __always_inline void pcl_socket_count(__u32 reason)
 {
-	__u64 cookie = bpf_get_netns_cookie(ctx);
+	struct pcl_counter *counter = bpf_map_lookup_elem(&pcl_counters, &reason);
 
-	return bpf_map_lookup_elem(&pcl_namespaces, &cookie) && !pcl_is_exempt();
+	if (counter)
+		counter->packets++;
 }
 
-/* The service behind an address that the application named, where it is ours to translate. */
-static __always_inline const struct pcl_service_value *
-pcl_socket_service(struct bpf_sock_addr *ctx, const struct pcl_service_key *key)
+/* NULL where a socket is not this datapath's: by its namespace, or by its process's cgroup. */
+static __always_inline const struct pcl_namespace *pcl_socket_namespace(__u64 cookie)
 {
+	const struct pcl_namespace *namespace = bpf_map_lookup_elem(&pcl_namespaces, &cookie);
+
+	return namespace && !pcl_is_exempt() ? namespace : NULL;
+}
+
+static __always_inline bool pcl_is_any(const union pcl_addr *addr)
+{
+	return !addr->quads[0] && !addr->quads[1];
+}
+
+static __always_inline bool pcl_is_loopback(const struct pcl_service_key *key)
+{
+	if (key->family == 4)
+		return (key->addr.v4 & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return !key->addr.quads[0] && !key->addr.words[2] && key->addr.words[3] == bpf_htonl(1);
+}
+
+/* Where an application wants to go. every: the service is on every address of the node. */
+struct pcl_socket_target {
+	struct pcl_socket_address address;
+	const struct pcl_namespace *namespace;
 	const struct pcl_service_value *service;
+	__u64 netns;
+	bool every;
+};
+
+/* The service of a port on every address of the node, where this is one of them. */
+static __always_inline const struct pcl_service_value *
+pcl_socket_every(const struct pcl_service_key *named)
+{
+	struct pcl_service_key key = *named;
+
+	if (!pcl_is_loopback(&key) && !pcl_is_node(&key.addr, key.family))
+		return NULL;
+	__builtin_memset(&key.addr, 0, sizeof(key.addr));
+	return bpf_map_lookup_elem(&pcl_services, &key);
+}
+
+/* Whether an address that the application named is a service's, and ours to translate. */
+static __always_inline bool pcl_socket_find(struct bpf_sock_addr *ctx,
+					    struct pcl_socket_target *target)
+{
+	const struct pcl_service_key *key = &target->address.key;
 
 	if (!(ctx->type == PCL_SOCK_STREAM && key->protocol == IPPROTO_TCP) &&
 	    !(ctx->type == PCL_SOCK_DGRAM && key->protocol == IPPROTO_UDP))
-		return NULL;
-	service = bpf_map_lookup_elem(&pcl_services, key);
-	/* Who asks is known by its packets only: the packet layer judges sources and affinity. */
-	if (!service || service->sources || service->affinity)
-		return NULL;
-	return pcl_is_ours(ctx) ? service : NULL;
+		return false;
+	target->service = bpf_map_lookup_elem(&pcl_services, key);
+	target->every = !target->service;
+	if (target->every)
+		target->service = pcl_socket_every(key);
+	if (!target->service)
+		return false;
+	target->netns = bpf_get_netns_cookie(ctx);
+	target->namespace = pcl_socket_namespace(target->netns);
+	if (!target->namespace)
+		return false;
+	/* An endpoint's loopback is its own. */
+	return target->namespace->node || !target->every || !pcl_is_loopback(key);
+}
+
+/*
+ * Who asks: the address that the socket is bound to, else the first of its namespace. The packet
+ * layer sees the same, so a client is one client to both.
+ */
+static __always_inline void pcl_socket_client(const struct bpf_sock *sk,
+					      const struct pcl_socket_target *target,
+					      union pcl_addr *client)
+{
+	if (!sk)
+		return;
+	if (target->address.key.family == 4) {
+		client->v4 = sk->src_ip4;
+	} else {
+		client->words[0] = sk->src_ip6[0];
+		client->words[1] = sk->src_ip6[1];
+		client->words[2] = sk->src_ip6[2];
+		client->words[3] = sk->src_ip6[3];
+	}
+	if (pcl_is_any(client))
+		*client = target->address.key.family == 4 ? target->namespace->ipv4
+							  : target->namespace->ipv6;
+}
+
+/* 0 with *backend set for a new connection, or the errno of the call. */
+static __always_inline int pcl_socket_choose(struct bpf_sock_addr *ctx,
+					     const struct pcl_socket_target *target,
+					     struct pcl_backend **backend)
+{
+	const int family = target->address.key.family;
+	union pcl_addr client = {};
+	bool kept;
+
+	pcl_socket_client(ctx->sk, target, &client);
+	if (!pcl_service_admits(target->service, &client, family)) {
+		pcl_socket_count(PCL_DROP_SOURCE_RANGE);
+		return EPERM;
+	}
+	/* Without an address a namespace is still one client. */
+	if (pcl_is_any(&client)) {
+		client.quads[0] = target->netns;
+		client.quads[1] = ~0ULL;
+	}
+	if (pcl_service_choose(target->service, &client, bpf_get_prandom_u32(), false, family,
+			       backend, &kept) ||
+	    !*backend) {
+		pcl_socket_count(PCL_DROP_NO_BACKEND);
+		return ECONNREFUSED;
+	}
+	return 0;
 }
 
 static __always_inline bool pcl_same_address(const union pcl_addr *a, __be16 a_port_be,
@@ -119,15 +226,18 @@ static __always_inline bool pcl_same_address(const union pcl_addr *a, __be16 a_p
 }
 
 static __always_inline void pcl_translation_fill(struct pcl_translation *translation,
-						 const struct pcl_service_key *key,
+						 const struct pcl_socket_target *target,
 						 const struct pcl_backend *backend)
 {
+	const struct pcl_service_key *key = &target->address.key;
+
 	translation->frontend = key->addr;
 	translation->frontend_port_be = key->port_be;
 	translation->backend = backend->addr;
 	translation->backend_port_be = backend->port_be;
 	translation->protocol = key->protocol;
 	translation->family = key->family;
+	translation->every = target->every;
 }
 
 static __always_inline bool pcl_is_to(const struct pcl_translation *translation,

@@ -8,23 +8,23 @@
 static __always_inline int pcl_socket_connect(struct bpf_sock_addr *ctx, const int family)
 {
 	struct pcl_translation translation = {};
-	struct pcl_socket_address target = {};
-	const struct pcl_service_value *service;
+	struct pcl_socket_target target = {};
 	struct pcl_backend *backend = NULL;
+	int error;
 
-	pcl_socket_read(ctx, family, &target);
+	pcl_socket_read(ctx, family, &target.address);
 	/* A socket may connect again: what it was connected to before is over. */
 	bpf_sk_storage_delete(&pcl_peers, ctx->sk);
-	service = pcl_socket_service(ctx, &target.key);
-	if (!service)
+	if (!pcl_socket_find(ctx, &target))
 		return PCL_PROCEED;
-	if (pcl_service_pick(service, bpf_get_prandom_u32(), false, target.key.family, &backend) ||
-	    !backend)
-		return pcl_socket_refuse(ECONNREFUSED);
-	pcl_translation_fill(&translation, &target.key, backend);
+	error = pcl_socket_choose(ctx, &target, &backend);
+	/* verifier: it cannot know that a choice has a backend. */
+	if (error || !backend)
+		return pcl_socket_refuse(error);
+	pcl_translation_fill(&translation, &target, backend);
 	if (!bpf_sk_storage_get(&pcl_peers, ctx->sk, &translation, BPF_SK_STORAGE_GET_F_CREATE))
 		return pcl_socket_refuse(ENOMEM);
-	pcl_socket_write(ctx, family, target.mapped, &translation.backend,
+	pcl_socket_write(ctx, family, target.address.mapped, &translation.backend,
 			 translation.backend_port_be);
 	return PCL_PROCEED;
 }

@@ -68,47 +68,45 @@ static __always_inline bool pcl_send_holds(const struct pcl_send *send,
 }
 
 /* A fresh choice stands beside the old one: late answers still find their frontend. */
-static __always_inline struct pcl_send *pcl_send_choose(struct pcl_sends *sends, __u32 place,
-							const struct pcl_service_key *key,
-							const struct pcl_service_value *service)
+static __always_inline int pcl_send_choose(struct bpf_sock_addr *ctx, struct pcl_send *send,
+					   const struct pcl_socket_target *target)
 {
 	struct pcl_backend *backend = NULL;
-	struct pcl_send *send;
+	int error = pcl_socket_choose(ctx, target, &backend);
 
-	if (pcl_service_pick(service, bpf_get_prandom_u32(), false, key->family, &backend) ||
-	    !backend)
-		return NULL;
-	send = &sends->entries[place & (PCL_SENDS - 1)];
-	pcl_translation_fill(&send->translation, key, backend);
+	/* verifier: it cannot know that a choice has a backend. */
+	if (error || !backend)
+		return error;
+	pcl_translation_fill(&send->translation, target, backend);
 	send->index = backend->index;
 	send->id = backend->id;
-	return send;
+	return 0;
 }
 
 static __always_inline int pcl_socket_sendmsg(struct bpf_sock_addr *ctx, const int family)
 {
-	const struct pcl_service_value *service;
 	struct pcl_sends_search search = {};
-	struct pcl_socket_address target = {};
-	struct pcl_send *send = NULL;
+	struct pcl_socket_target target = {};
 	struct pcl_sends *sends;
+	struct pcl_send *send;
+	int error;
 
-	pcl_socket_read(ctx, family, &target);
-	service = pcl_socket_service(ctx, &target.key);
-	if (!service)
+	pcl_socket_read(ctx, family, &target.address);
+	if (!pcl_socket_find(ctx, &target))
 		return PCL_PROCEED;
 	sends = bpf_sk_storage_get(&pcl_sends, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!sends)
 		return pcl_socket_refuse(ENOMEM);
-	pcl_sends_find(sends, &target.key, true, &search);
-	if (search.found < PCL_SENDS)
-		send = &sends->entries[search.found];
-	if (!send || !pcl_send_holds(send, service))
-		send = pcl_send_choose(sends, search.oldest, &target.key, service);
-	if (!send)
-		return pcl_socket_refuse(ECONNREFUSED);
+	pcl_sends_find(sends, &target.address.key, true, &search);
+	send = &sends->entries[search.found & (PCL_SENDS - 1)];
+	if (search.found >= PCL_SENDS || !pcl_send_holds(send, target.service)) {
+		send = &sends->entries[search.oldest & (PCL_SENDS - 1)];
+		error = pcl_send_choose(ctx, send, &target);
+		if (error)
+			return pcl_socket_refuse(error);
+	}
 	send->used = ++sends->clock;
-	pcl_socket_write(ctx, family, target.mapped, &send->translation.backend,
+	pcl_socket_write(ctx, family, target.address.mapped, &send->translation.backend,
 			 send->translation.backend_port_be);
 	return PCL_PROCEED;
 }

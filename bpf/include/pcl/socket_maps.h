@@ -28,9 +28,18 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, __u64);
-	__type(value, __u32);
+	__type(value, struct pcl_namespace);
 	__uint(max_entries, 8192);
 } pcl_namespaces SEC(".maps");
+
+/* Ports of the node that services have -> binds that were refused. Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct pcl_claim_key);
+	__type(value, __u64);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} pcl_claims SEC(".maps");
 
 /* Ids of the cgroups whose sockets are left alone, with all below them. Written by user space. */
 struct {

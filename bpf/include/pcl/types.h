@@ -328,7 +328,7 @@ struct pcl_translation {
 	__be16 backend_port_be;
 	__u8 protocol;
 	__u8 family;
-	__u16 pad;
+	__u16 every; /* 1: the service is on every address of the node, and this is one of them */
 };
 
 /* One service that an unconnected UDP socket sends to. */
@@ -343,6 +343,21 @@ struct pcl_send {
 struct pcl_sends {
 	__u32 clock;
 	struct pcl_send entries[PCL_SENDS];
+};
+
+/* A network namespace whose sockets are translated, and who they are as clients. */
+struct pcl_namespace {
+	union pcl_addr ipv4; /* zero: none */
+	union pcl_addr ipv6;
+	__u32 node; /* 1: the node's own, where its node ports are */
+	__u32 pad;
+};
+
+/* A port that belongs to a service: no process of the node may bind it. */
+struct pcl_claim_key {
+	struct pcl_service_key service;
+	__u32 every; /* 1: on every address, and addr is zero; else a zero addr is the wildcard */
+	__u32 pad;
 };
 
 /* A socket whose backend has gone, for user space. */

@@ -9,6 +9,7 @@ emptying and refilling it. Nothing is written that does not differ.
 
 from __future__ import annotations
 
+from pycilium.datapath.claims import RefusedBind
 from pycilium.datapath.config import EventLevel
 from pycilium.datapath.datapath import Datapath
 from pycilium.datapath.endpoint import Endpoint
@@ -28,6 +29,7 @@ __all__ = [
     "Fill",
     "LostFlows",
     "Peek",
+    "RefusedBind",
     "Status",
     "Step",
     "is_pinned",

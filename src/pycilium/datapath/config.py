@@ -66,6 +66,7 @@ class Config:
     node_name: str = ""
     zone: str = ""
     socket_lb: str | None = None  # a cgroup2 directory
+    guard_ports: bool = True
     devices: tuple[str, ...] = ()
     masquerade: bool = False
     masquerade_exclude: tuple[str, ...] = ()

@@ -56,10 +56,10 @@ class Datapath:
         self.policies = Policies(core, self.identities, self._rules)
         self.sockets = Sockets(core)
         self.endpoints = Endpoints(core, self.identities, self.policies, self.sockets)
-        self.services = Services(core)
-        self.services.changed = self.sockets.services_changed
+        self.services = Services(core, self.sockets)
         self.devices = NodeDevices(core)
         self.identities.node_changed = self.devices.node_changed
+        self.sockets.read_node = self.policies.read_node
         self.sockets.find_namespace = self._namespace
         self._flows = Flows(
             core, self.endpoints, self.identities, self._rules, self.services, self.policies
@@ -87,6 +87,7 @@ class Datapath:
         node_name: str | None = None,
         zone: str = "",
         socket_lb: bool | str | os.PathLike[str] = False,
+        guard_ports: bool = True,
         devices: Iterable[str] = (),
         masquerade: bool = False,
         masquerade_exclude: Iterable[str] = (),
@@ -127,6 +128,7 @@ class Datapath:
         node_name: str | None = None,
         zone: str = "",
         socket_lb: bool | str | os.PathLike[str] = False,
+        guard_ports: bool = True,
         masquerade: bool = False,
         masquerade_exclude: Iterable[str] = (),
         nat_ports: tuple[int, int] = NAT_PORTS,
@@ -143,7 +145,8 @@ class Datapath:
         node_name, zone: where this is, for backends that name theirs; None: the host's name.
         socket_lb: translate services at the sockets of the node and its endpoints, for the
         processes of a cgroup2 directory; True: of all. Packets of what it does not reach are
-        translated as without it.
+        translated as without it. guard_ports: with it, processes of the node cannot bind a port
+        of a service that the node serves, nor can a service have a port that a process has.
         devices: of the node, that face other nodes and the world: there clients outside reach
         NodePort, ExternalIP, LoadBalancer and HostPort services. masquerade: what endpoints
         send out by them, but to the prefixes `masquerade_exclude`, leaves under the device's
@@ -171,6 +174,7 @@ class Datapath:
             node_name=platform.node() if node_name is None else node_name,
             zone=zone,
             socket_lb=cgroup.choose(socket_lb),
+            guard_ports=guard_ports,
             maglev_size=_prime(maglev_size),
             **check_devices(devices, masquerade, masquerade_exclude, nat_ports),
         )
@@ -327,6 +331,7 @@ class Datapath:
             features=status.read_features(),
             sockets=status.read_sockets(self.sockets),
             devices=status.read_devices(self.devices, self._core),
+            refused_binds=self.sockets.refused_binds,
         )
 
     @property

@@ -251,8 +251,9 @@ class Endpoints:
                 if one.name == name:
                     raise ConflictError(f"name {name} is held by endpoint {_who(one)}")
         self._core.require_room("pcl_endpoints", len(self._by_id), 1)
-        self._core.require_room("pcl_addresses", len(self._by_address), len(own))
         self._policies.read_node()
+        used = len(self._by_address) + len(self._identities.local)
+        self._core.require_room("pcl_addresses", used, len(own))
         return self._next_number()
 
     def _next_number(self) -> int:
@@ -300,7 +301,7 @@ class Endpoints:
         undo.callback(self._withdraw, endpoint)
         self.register(endpoint)
         core.save()
-        self._sockets.admit(endpoint.netns_cookie)
+        self._sockets.admit(endpoint)
         self.publish(endpoint)
         return endpoint
 
@@ -309,7 +310,7 @@ class Endpoints:
         self._core.maps["pcl_addresses"].remove(map(address_key, endpoint.addresses))
         self._core.maps["pcl_endpoints"].remove([endpoint.ifindex])
         self._core.bump(endpoint.slot)
-        self._sockets.dismiss(endpoint.netns_cookie)
+        self._sockets.dismiss(endpoint)
         self.forget(endpoint)
 
     def _require_free(self, device: Device) -> None:

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pycilium.datapath.wire import addr, address_of, be16
-from pycilium.lb.draft import differing
 from pycilium.libbpf import Map, Object, ObjectSpec, features, read_iterator
 from pycilium.model import BackendState
 from pycilium.net import sock_diag
@@ -45,7 +44,10 @@ class GoneSockets:
         self._in_kernel = features.have_sock_destroy() if in_kernel is None else in_kernel
 
     def end(self, old: Sequence[ServiceLB], new: Sequence[ServiceLB]) -> None:
-        """Those between frontends and backends that were together and are so no more."""
+        """Those between frontends and backends that were together and are so no more.
+
+        old, new: the services that differ.
+        """
         pairs = iter(parted(old, new))
         while chunk := list(islice(pairs, ObjectSpec.bundled("gone").maps["pcl_gone"].max_entries)):
             table = self._load().maps["pcl_gone"]
@@ -101,9 +103,8 @@ class GoneSockets:
 
 def parted(old: Sequence[ServiceLB], new: Sequence[ServiceLB]) -> Iterable[dict[str, Any]]:
     """struct pcl_translation of every pair of frontend and backend that is in old only."""
-    before, after = differing(old, new)
-    standing = set(_pairs(after))
-    return [_translation(*pair) for pair in _pairs(before) if pair not in standing]
+    standing = set(_pairs(new))
+    return [_translation(*pair) for pair in _pairs(old) if pair not in standing]
 
 
 def _pairs(services: Sequence[ServiceLB]) -> Iterator[tuple[Any, Any, int]]:
@@ -122,6 +123,7 @@ def _translation(frontend: Any, address: Any, port: int) -> dict[str, Any]:
         "backend_port_be": be16(port),
         "protocol": frontend.protocol,
         "family": address.version,
+        "every": int(frontend.address.is_unspecified),
     }
 
 

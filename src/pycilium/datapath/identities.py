@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycilium.datapath.core import pairs_of, write_pairs
-from pycilium.datapath.wire import Address, Network, addr
+from pycilium.datapath.wire import Address, Network, addr, address_key, address_of
 from pycilium.libbpf import packer
 from pycilium.model import Identity, IdentityAllocator, Labels
 from pycilium.model.identity import RESERVED, reserved_labels
@@ -57,13 +57,14 @@ class Identities:
         self._written: dict[bytes, bytes] = {}
         self._written_numbers: set[int] = set()
         self._node: frozenset[Address] = frozenset()
+        self._written_node: frozenset[Address] = frozenset()
         self._ends: dict[Address, Labels] = {}
         self._published: dict[Address, int] = {}
         self._labelled: tuple[PrefixIndex, list[tuple[Network, Labels]]] = (PrefixIndex(()), [])
         self._encoded: tuple[Any, Any, dict[bytes, bytes]] = ((), (), {})
         self.current = Assignment()
         self.publish: Callable[[set[Address]], None] = lambda _: None
-        self.node_changed: Callable[[frozenset[Address]], None] = lambda _: None
+        self.node_changed: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Identity]:
         return iter(self._allocator.get(number) for number in self._allocator.all())
@@ -255,11 +256,29 @@ class Identities:
         if self._written and (changed or gone):
             self._core.bump(0)
         self._note_written(desired)
-        self.node_changed(self._node)
+        self.write_node()
+        self.node_changed()
         self.current = assignment
         moved = self._moved(assignment)
         if moved:
             self.publish(moved)
+
+    @property
+    def local(self) -> frozenset[Address]:
+        """The node's own as far as they stand among the local addresses: services ask there."""
+        config = self._core.config
+        return self._node if config.devices or config.socket_lb else frozenset()
+
+    def write_node(self) -> None:
+        """Bring them there: local addresses without an endpoint."""
+        if self.local == self._written_node:
+            return
+        table = self._core.maps["pcl_addresses"]
+        known = {address_of(key.addr.bytes, key.family): end for key, end in table.pairs()}
+        standing = {one for one, ifindex in known.items() if not ifindex}
+        table.remove(address_key(one) for one in standing - self.local)
+        table.update((address_key(one), 0) for one in self.local - known.keys())
+        self._written_node = self.local
 
     def adopt(self) -> None:
         """Take what stands in the kernel as written."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycilium.datapath.hooks import Attachments
-from pycilium.datapath.wire import addr, address_key
+from pycilium.datapath.wire import addr
 from pycilium.errors import KernelError, SpecError
 from pycilium.libbpf import Hook
 from pycilium.net import addresses, links, sysctl
@@ -43,7 +43,6 @@ class NodeDevices:
         self._core = core
         self._devices: list[NodeDevice] = []
         self._attached: dict[int, Attachments] = {}
-        self._own: frozenset[Address] = frozenset()
 
     def __iter__(self) -> Any:
         return iter(self._devices)
@@ -81,16 +80,10 @@ class NodeDevices:
         for one in self._attached.values():
             one.update(self._core.node, fresh)
 
-    def node_changed(self, own: Iterable[Address]) -> None:
-        """The node's addresses: each is one where its node ports are served."""
-        if not self._core.config.devices:
-            return
-        own = frozenset(own)
-        table = self._core.maps["pcl_addresses"]
-        table.update((address_key(one), 0) for one in own - self._own)
-        table.remove(address_key(one) for one in self._own - own)
-        self._own = own
-        self._write([self._find(name) for name in self._core.config.devices])
+    def node_changed(self) -> None:
+        """The node's addresses are others: perhaps those of the devices."""
+        if self._core.config.devices:
+            self._write([self._find(name) for name in self._core.config.devices])
 
     def let_go(self) -> None:
         """Close what this process holds."""

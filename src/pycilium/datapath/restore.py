@@ -58,12 +58,14 @@ def restore(datapath: Datapath, core: Core, content: dict[str, Any]) -> None:
     for row in content["endpoints"]:
         _restore_endpoint(datapath, core, row, labels)
     datapath.policies.adopt()
+    datapath.identities.write_node()
     for identity in held:
         datapath.identities.release(identity)
     datapath.policies.refresh()
     datapath.devices.adopt()
-    datapath.sockets.settle(endpoint.netns_cookie for endpoint in datapath.endpoints)
+    datapath.sockets.settle(datapath.endpoints)
     datapath.services.adopt(serial.load(content["services"]))
+    datapath.sockets.services_settled()
     core.save()
 
 

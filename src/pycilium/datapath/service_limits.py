@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 _SCTP = 132
 
 
-def refusal(service: ServiceLB, place: Place) -> SpecError | None:
-    """The first reason why apply() would not take this service."""
-    return next(_refusals(service, place), None)
+def refusal(service: ServiceLB, place: Place, *, sockets: bool) -> SpecError | None:
+    """The first reason why apply() would not take this service.
+
+    sockets: the socket layer serves the node's own clients, whatever the kind.
+    """
+    return next(_refusals(service, place, sockets), None)
 
 
-def _refusals(service: ServiceLB, place: Place) -> Iterator[SpecError]:
+def _refusals(service: ServiceLB, place: Place, sockets: bool) -> Iterator[SpecError]:
     inside = ServiceKind.CLUSTER_IP
-    if service.kind is not inside and not place.outside:
+    if service.kind is not inside and not place.outside and not sockets:
         allowed = f"{inside.value}, or Datapath.open(devices=[...]) for clients outside"
         yield service.error("kind", service.kind.value, allowed)
     if service.algorithm is Algorithm.MAGLEV and len(service.backends) > place.maglev_size:

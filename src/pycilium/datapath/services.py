@@ -30,9 +30,10 @@ from pycilium.lb import (
 from pycilium.model import Backend, Delta, Frontend, ServiceLB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from pycilium.datapath.core import Core
+    from pycilium.datapath.sockets import Sockets
     from pycilium.lb.column_table import ColumnState
     from pycilium.lb.columns import ServiceColumns
 
@@ -43,14 +44,14 @@ _SHOWN = 8
 class Services:
     """Iterable over what was applied; `apply` and `plan` take the full desired state."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, sockets: Sockets) -> None:
         self._core = core
+        self._sockets = sockets
         self._sizes = Sizes(*(core.maps[name].max_entries for name in _MAPS))
         self._writer = Writer(core)
         self._table = ServiceTable(self._sizes, self._place)
         self._columns: ColumnState | None = None
         self.pending: tuple[ServiceLB, ...] | None = None
-        self.changed: Callable[[Sequence[ServiceLB], Sequence[ServiceLB]], None] | None = None
 
     @property
     def _place(self) -> Place:
@@ -72,7 +73,7 @@ class Services:
 
     def refused(self, desired: ServiceLB | Iterable[ServiceLB]) -> tuple[SpecError, ...]:
         """Why apply() would not take some of these services; empty where it takes all."""
-        return tuple(filter(None, map(self._refusal, _typed(desired))))
+        return tuple(self._refusals(_typed(desired)).values())
 
     def plan(self, desired: ServiceLB | Iterable[ServiceLB], *, go_on: bool = False) -> Delta:
         """What apply() would change, with the exact map entries; touches nothing."""
@@ -95,18 +96,21 @@ class Services:
             self._leave_columns()
             changes, accept = self._table.prepare(wanted, self._require_support)
             steps = self._writer.steps(changes)
-            self.pending = wanted
-            try:
-                self._core.save()
-            finally:
-                self.pending = None
-            before = self._table.services
+            with self._sockets.claimed(changes.after):
+                self._save(wanted)
             for step in steps:
                 self._carry_out(step)
             accept()
-            if self.changed is not None:
-                self.changed(before, wanted)
+            self._sockets.release(changes.before)
+            self._sockets.end_parted(changes.before, changes.after)
             return self._delta(changes, steps)
+
+    def _save(self, wanted: tuple[ServiceLB, ...]) -> None:
+        self.pending = wanted
+        try:
+            self._core.save()
+        finally:
+            self.pending = None
 
     def apply_columns(self, desired: ServiceColumns) -> Delta:
         """The same for very many plain services, as NumPy arrays: a few batches for all of them.
@@ -126,9 +130,10 @@ class Services:
             ranges = self._core.maps["pcl_source_ranges"]
             ranges.remove(list(ranges))
             self._columns = changes.after
+            self._sockets.release(self._table.services)
             self._table = ServiceTable(self._sizes, self._place)
-            if self.changed is not None and self._core.config.socket_lb:
-                self.changed(*service_columns.losing(before, changes))
+            if self._core.config.socket_lb:
+                self._sockets.end_parted(*service_columns.losing(before, changes))
             return Delta(
                 added=changes.added,
                 changed=changes.changed,
@@ -161,6 +166,7 @@ class Services:
             self._columns = service_columns.read(self._core)
             return
         self._read_back()
+        self._sockets.services_found(self._table.services)
         self.apply(list(desired))
 
     def _leave_columns(self) -> None:
@@ -212,6 +218,22 @@ class Services:
     def _sources(self) -> dict[int, list[Any]]:
         return self._writer.ranges_of(self._core.maps["pcl_source_ranges"].pairs())
 
+    def _refusals(self, services: tuple[ServiceLB, ...]) -> dict[ServiceLB, SpecError]:
+        """Those that apply() would not take, by what they ask for and by what is in their way."""
+        found = {one: error for one in services if (error := self._refusal(one)) is not None}
+        rest = [one for one in services if one not in found] if found else services
+        return found | self._sockets.refusals(rest)
+
+    def _supported(self, desired: Any) -> tuple[ServiceLB, ...]:
+        services = _typed(desired)
+        refused = self._refusals(services)
+        return tuple(one for one in services if one not in refused) if refused else services
+
+    def _require_support(self, service: ServiceLB) -> None:
+        error = self._refusal(service)
+        if error is not None:
+            raise error
+
     def _carry_out(self, step: Step) -> None:
         table = self._core.maps[step.map]
         if step.delete:
@@ -220,15 +242,8 @@ class Services:
             write_pairs(table, step.pairs)
 
     def _refusal(self, service: ServiceLB) -> SpecError | None:
-        return refusal(service, self._place)
-
-    def _supported(self, desired: Any) -> tuple[ServiceLB, ...]:
-        return tuple(one for one in _typed(desired) if self._refusal(one) is None)
-
-    def _require_support(self, service: ServiceLB) -> None:
-        error = self._refusal(service)
-        if error is not None:
-            raise error
+        sockets = self._core.config.socket_lb is not None
+        return refusal(service, self._place, sockets=sockets)
 
     def _delta(self, changes: Changes, steps: tuple[Step, ...]) -> Delta:
         return Delta(

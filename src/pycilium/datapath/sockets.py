@@ -9,28 +9,34 @@ exempt cgroups. What a socket was told stays with that socket and goes with it.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pycilium.datapath import cgroup, pins
+from pycilium.datapath.claims import Claims
 from pycilium.datapath.gone import GoneSockets
+from pycilium.datapath.socket_namespaces import SocketNamespaces
 from pycilium.errors import KernelError, NotSupportedError, SpecError
 from pycilium.libbpf import Link, Object, ObjectSpec, features
-from pycilium.libbpf.kinds import ADDRESS_HOOKS
-from pycilium.model import Delta
+from pycilium.libbpf.kinds import ADDRESS_HOOKS, BIND_HOOKS
+from pycilium.model import Delta, SessionAffinity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pycilium.datapath.claims import RefusedBind
     from pycilium.datapath.core import Core
-    from pycilium.libbpf import Map
+    from pycilium.datapath.endpoint import Endpoint
+    from pycilium.libbpf import CgroupHook, Map
     from pycilium.model import ServiceLB
     from pycilium.net import NetNS
 
-_SHARED = ("pcl_services", "pcl_slots", "pcl_backends")
-_OWN = ("pcl_peers", "pcl_sends", "pcl_namespaces", "pcl_exempt")
+_SHARED = (
+    "pcl_services", "pcl_slots", "pcl_backends", "pcl_affinity", "pcl_source_ranges",
+    "pcl_addresses", "pcl_counters",
+)  # fmt: skip
+_OWN = ("pcl_peers", "pcl_sends", "pcl_namespaces", "pcl_exempt", "pcl_claims")
 
 
 class Sockets:
@@ -40,9 +46,11 @@ class Sockets:
         self._core = core
         self._object: Object | None = None
         self._links: dict[str, Link] = {}
-        self._namespaces: Counter[int] = Counter()
+        self._namespaces: SocketNamespaces | None = None
         self._gone: GoneSockets | None = None
+        self._claims: Claims | None = None
         self.find_namespace: Callable[[int], NetNS | None] = _nowhere
+        self.read_node: Callable[[], None] = _nothing
 
     @property
     def cgroup(self) -> str | None:
@@ -53,6 +61,17 @@ class Sockets:
     def hooks(self) -> tuple[str, ...]:
         """The calls whose programs are attached."""
         return tuple(name for name, link in self._links.items() if link.info().cgroup)
+
+    @property
+    def wanted_hooks(self) -> Mapping[str, CgroupHook]:
+        """Those that stand there if nothing is wrong."""
+        return ADDRESS_HOOKS | BIND_HOOKS if self._core.config.guard_ports else ADDRESS_HOOKS
+
+    @property
+    def refused_binds(self) -> tuple[RefusedBind, ...]:
+        """Ports of services that processes of the node asked for, and did not get."""
+        found = [] if self._claims is None else self._claims.refused()
+        return tuple(sorted(found, key=str))
 
     @property
     def exempt(self) -> tuple[int, ...]:
@@ -84,10 +103,10 @@ class Sockets:
         """Load, and attach to the cgroup; of a pinned datapath, pin everything."""
         if self.cgroup is None:
             return
-        require_hooks()
+        require_hooks(self.wanted_hooks)
         self._object = self._load({})
-        self.admit(self._core.node.cookie)
-        for name in ADDRESS_HOOKS:
+        self._begin().read_node()
+        for name in self.wanted_hooks:
             self._attach(name)
         if self._core.pins is not None:
             _pin(self._object, self._core.pins)
@@ -97,7 +116,8 @@ class Sockets:
         if self.cgroup is None or self._core.pins is None:
             return
         self._object = pins.open_object(_spec(), self._core.pins, maps=(*_OWN, *_SHARED))
-        for name in ADDRESS_HOOKS:
+        self._begin()
+        for name in self.wanted_hooks:
             link = _open_live(self._link_pin(name), cgroup.number(self.cgroup))
             if link is not None:
                 self._links[name] = link
@@ -105,37 +125,67 @@ class Sockets:
                 with suppress(SpecError):  # the cgroup is gone: status() says so
                     self._attach(name)
 
-    def settle(self, cookies: Iterable[int]) -> None:
-        """After a restart: exactly the node's namespace and these."""
-        if self._object is None:
-            return
-        table = self._object.maps["pcl_namespaces"]
-        standing = set(table)
-        self._namespaces = Counter(one for one in (self._core.node.cookie, *cookies) if one)
-        table.update((one, 1) for one in self._namespaces.keys() - standing)
-        table.remove(standing - self._namespaces.keys())
+    def settle(self, endpoints: Iterable[Endpoint]) -> None:
+        """After a restart: exactly the node's namespace and those of these."""
+        if self._namespaces is not None:
+            self._namespaces.read_node()
+            for one in endpoints:
+                self.admit(one)
+            self._namespaces.settle()
 
-    def admit(self, cookie: int) -> None:
-        """From now on a namespace's sockets are translated; 0 is none."""
-        if self._object is None or not cookie:
-            return
-        self._namespaces[cookie] += 1
-        self._object.maps["pcl_namespaces"][cookie] = 1
+    def admit(self, endpoint: Endpoint) -> None:
+        """From now on the sockets of its namespace are translated."""
+        if self._namespaces is not None:
+            self._namespaces.admit(endpoint.netns_cookie, endpoint.addresses)
 
-    def dismiss(self, cookie: int) -> None:
+    def dismiss(self, endpoint: Endpoint) -> None:
         """The opposite; what is open goes on."""
-        if self._object is None or not cookie:
-            return
-        self._namespaces[cookie] -= 1
-        if self._namespaces[cookie] <= 0:
-            del self._namespaces[cookie]
-            self._object.maps["pcl_namespaces"].remove([cookie])
+        if self._namespaces is not None:
+            self._namespaces.dismiss(endpoint.netns_cookie, endpoint.addresses)
 
     def cookie_of(self, netns: NetNS | None) -> int:
         """What admit() wants of an endpoint's namespace."""
         return 0 if self.cgroup is None or netns is None else netns.cookie
 
-    def services_changed(self, old: Sequence[ServiceLB], new: Sequence[ServiceLB]) -> None:
+    def refusals(self, services: Iterable[ServiceLB]) -> dict[ServiceLB, SpecError]:
+        """The services whose port a process of the node has, each with what is wrong."""
+        return {} if self._claims is None else self._claims.refusals(services)
+
+    @contextmanager
+    def claimed(self, services: Iterable[ServiceLB]) -> Iterator[None]:
+        """Services that are about to come have their ports from now on, unless the block fails.
+
+        Raises SpecError where a process of the node has one.
+        """
+        if self._namespaces is not None and any(map(_asks_for_node, services)):
+            self._namespaces.read_node()
+            self.read_node()
+        if self._claims is None:
+            yield
+            return
+        self._claims.take(services)
+        try:
+            yield
+        except BaseException:
+            self._claims.release(services)
+            raise
+
+    def release(self, services: Iterable[ServiceLB]) -> None:
+        """The ports of services that have gone can be bound."""
+        if self._claims is not None:
+            self._claims.release(services)
+
+    def services_found(self, services: Iterable[ServiceLB]) -> None:
+        """After a restart: these stand in the kernel."""
+        if self._claims is not None:
+            self._claims.restore(services)
+
+    def services_settled(self) -> None:
+        """After a restart, when the services are what they should be: claims of no others."""
+        if self._claims is not None:
+            self._claims.settle()
+
+    def end_parted(self, old: Sequence[ServiceLB], new: Sequence[ServiceLB]) -> None:
         """End the sockets that are connected to backends which their service no longer has."""
         if self._object is None:
             return
@@ -154,6 +204,10 @@ class Sockets:
         if self._core.pins is not None:
             pins.replace_programs(fresh, self._core.pins)
         self._object, old = fresh, self._object
+        if self._namespaces is not None:
+            self._namespaces.move(fresh.maps["pcl_namespaces"])
+        if self._claims is not None:
+            self._claims.move(fresh.maps["pcl_claims"])
         self._forget_gone()
         old.close()
 
@@ -163,9 +217,18 @@ class Sockets:
             link.close()
         self._links.clear()
         self._forget_gone()
+        self._claims = self._namespaces = None
         if self._object is not None:
             self._object.close()
             self._object = None
+
+    def _begin(self) -> SocketNamespaces:
+        assert self._object is not None
+        maps, node = self._object.maps, self._core.node
+        self._namespaces = SocketNamespaces(maps["pcl_namespaces"], node)
+        if self._core.config.guard_ports:
+            self._claims = Claims(maps["pcl_claims"], node)
+        return self._namespaces
 
     def _forget_gone(self) -> None:
         if self._gone is not None:
@@ -180,10 +243,13 @@ class Sockets:
     def _load(self, own: Mapping[str, Map]) -> Object:
         spec = _spec()
         shared = {name: self._core.maps[name] for name in _SHARED}
-        namespaces = {"pcl_namespaces": self._core.maps["pcl_endpoints"].max_entries + 1}
+        sizes = {
+            "pcl_namespaces": self._core.maps["pcl_endpoints"].max_entries + 1,
+            "pcl_claims": self._core.maps["pcl_services"].max_entries * 2,
+        }
         return spec.load(
             variables=self._core.config.variables(),
-            max_entries={} if own else namespaces,
+            max_entries={} if own else sizes,
             reuse={**shared, **own},
             disable_maps=spec.maps_beside((*_OWN, *_SHARED)),
         )
@@ -191,7 +257,7 @@ class Sockets:
     def _attach(self, name: str) -> None:
         assert self._object is not None
         assert self.cgroup is not None
-        link = Link.attach_cgroup(self._object.programs[name], self.cgroup, ADDRESS_HOOKS[name])
+        link = Link.attach_cgroup(self._object.programs[name], self.cgroup, self.wanted_hooks[name])
         self._links[name] = link
         if self._core.pins is not None:
             self._link_pin(name).unlink(missing_ok=True)
@@ -202,16 +268,27 @@ class Sockets:
         return self._core.pins / "links" / f"socket-{name}"
 
 
-def require_hooks() -> None:
+def require_hooks(hooks: Mapping[str, CgroupHook]) -> None:
     """NotSupportedError, with the first call whose hook this kernel lacks."""
-    for name, hook in ADDRESS_HOOKS.items():
+    for name, hook in hooks.items():
         if not features.have_cgroup_hook(hook):
             raise NotSupportedError(f"cgroup hook {name}", minimum_kernel="5.8")
+
+
+def _asks_for_node(service: ServiceLB) -> bool:
+    """Whether it matters which addresses the node has."""
+    affinity = service.session_affinity is not SessionAffinity.NONE
+    every = service.frontend.address.is_unspecified
+    return bool(affinity or every or service.source_ranges)
 
 
 def _nowhere(_cookie: int) -> NetNS | None:
     """Until the datapath says where its namespaces are."""
     return None
+
+
+def _nothing() -> None:
+    """Until the datapath says how its node is read."""
 
 
 def _spec() -> ObjectSpec:

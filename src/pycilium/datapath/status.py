@@ -11,11 +11,11 @@ import attrs
 from pycilium.datapath import hooks
 from pycilium.datapath.node_devices import overlap
 from pycilium.libbpf import features
-from pycilium.libbpf.kinds import ADDRESS_HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pycilium.datapath.claims import RefusedBind
     from pycilium.datapath.core import Core
     from pycilium.datapath.flows import EventCounts
     from pycilium.datapath.node_devices import NodeDevices
@@ -60,6 +60,7 @@ class Status:
     features: tuple[Feature, ...]
     sockets: str = "off"
     devices: str = "none"
+    refused_binds: tuple[RefusedBind, ...] = ()
 
     @property
     def drops(self) -> dict[str, Counter]:
@@ -81,6 +82,7 @@ class Status:
             *((name, str(fill)) for name, fill in self.maps.items()),
             ("events", f"{self.events.emitted} emitted, {self.events.lost} lost"),
             *((name, f"{one.packets} packets") for name, one in self.counters.items()),
+            *(("refused bind", str(one)) for one in self.refused_binds),
             *(("missing", text) for text in missing),
         ]
 
@@ -119,7 +121,7 @@ def read_sockets(sockets: Sockets) -> str:
     """The cgroup and the calls whose programs are attached there, and those whose are not."""
     if sockets.cgroup is None:
         return "off"
-    missing = [name for name in ADDRESS_HOOKS if name not in sockets.hooks]
+    missing = [name for name in sockets.wanted_hooks if name not in sockets.hooks]
     text = f"{sockets.cgroup}: {' '.join(sockets.hooks) or 'none'}"
     return f"{text}; missing: {' '.join(missing)}" if missing else text
 

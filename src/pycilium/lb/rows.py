@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from pycilium.model.frontend import Backend, Frontend
-from pycilium.model.service import Network
+from pycilium.model.service import Network, ServiceLB
 
 
 @attrs.frozen
@@ -55,7 +55,8 @@ class Changes:
     """What to write and to delete, in an order that never lies.
 
     backends and sources, slots; removed services, then the others; at last retired (backends that
-    get nothing new any more) and unused source ranges.
+    get nothing new any more) and unused source ranges. before and after: the services between
+    which this leads, those at least that differ.
     """
 
     backends: tuple[BackendRow, ...] = ()
@@ -69,6 +70,8 @@ class Changes:
     unused: tuple[tuple[int, Network], ...] = ()
     added: int = 0
     changed: int = 0
+    before: Sequence[ServiceLB] = attrs.field(default=(), eq=False, repr=False)
+    after: Sequence[ServiceLB] = attrs.field(default=(), eq=False, repr=False)
 
     @property
     def writes(self) -> int:

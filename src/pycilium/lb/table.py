@@ -156,6 +156,7 @@ class ServiceTable:
         used = Use("pcl_services", self._sizes.services, standing)
         planner = _Planner(self._state.draft(), self._place, used)
         changes = planner.run(_by_frontend(old), _by_frontend(new))
+        changes = attrs.evolve(changes, before=old, after=new)
 
         def accept() -> None:
             self._state = planner.state.accept()

@@ -12,7 +12,7 @@ import attrs
 
 from pycilium.libbpf import explain
 from pycilium.libbpf._native import lib, take_messages
-from pycilium.libbpf.kinds import CgroupHook, MapType, ProgramType
+from pycilium.libbpf.kinds import BIND_HOOKS, CgroupHook, MapType, ProgramType
 
 _EXIT_0 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
 _RETURN_1 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)
@@ -75,7 +75,8 @@ def have_batch(kind: MapType = MapType.HASH) -> bool:
 @cache
 def have_cgroup_hook(hook: CgroupHook) -> bool:
     """Whether programs attach to a call of a cgroup's sockets."""
-    kind = ProgramType.CGROUP_SOCK_ADDR
+    bind = hook in BIND_HOOKS.values()
+    kind = ProgramType.CGROUP_SOCK if bind else ProgramType.CGROUP_SOCK_ADDR
     fd = lib.pcl_prog_load(kind, hook, _RETURN_1, len(_RETURN_1) // 8, b"GPL")
     take_messages()
     if fd >= 0:

@@ -137,6 +137,12 @@ ADDRESS_HOOKS = {
     "recvmsg6": CgroupHook.UDP6_RECVMSG,
 }
 
+# After a call has chosen a port, before the process is told.
+BIND_HOOKS = {
+    "post_bind4": CgroupHook.INET4_POST_BIND,
+    "post_bind6": CgroupHook.INET6_POST_BIND,
+}
+
 
 class XdpMode(enum.IntFlag):
     """XDP_FLAGS_*: in the driver, or in the stack behind it."""

@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+import socket
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv6Address,
+    IPv6Interface,
+    ip_address,
+    ip_interface,
+)
 from typing import Any
 
 import attrs
@@ -51,6 +59,17 @@ def list_all(index: int | None = None, *, ns: NetNS | None = None) -> list[Addre
         return [_info(one) for one in found if index is None or one["index"] == index]
 
     return _netlink.inside(ns, dump)
+
+
+def source_to(address: str) -> IPv4Address | IPv6Address | None:
+    """Which own address the routing table picks towards another; None: no way. Nothing is sent."""
+    far = parse(address)
+    try:
+        with socket.socket(_FAMILIES[far.version], socket.SOCK_DGRAM) as one:
+            one.connect((str(far.ip), 9))
+            return ip_address(one.getsockname()[0])
+    except OSError:  # no route, or not even the family
+        return None
 
 
 def _change(
