@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pycilium.errors import VerifierError
 from pycilium.libbpf import Hook, Link, ObjectSpec, TcFilter, features, read_iterator
-from pycilium.libbpf.kinds import ADDRESS_HOOKS, ProgramType
+from pycilium.libbpf.kinds import ADDRESS_HOOKS, BIND_HOOKS, ProgramType
 
 if TYPE_CHECKING:
     from pycilium.libbpf import Object, Program
@@ -25,7 +25,8 @@ def configurations(spec: ObjectSpec) -> list[dict[str, int]]:
     if spec.name != "endpoint":
         return [{}]
     onoff = itertools.product((0, 1), repeat=len(SWITCHES))
-    return [
+    without_devices = [{"devices": 0, "masquerade": 0}, {"devices": 1, "masquerade": 0}]
+    return without_devices + [
         {**dict(zip(SWITCHES, values, strict=True)), "events": events}
         for values in onoff
         for events in (0, 1, 2)
@@ -65,6 +66,8 @@ def use(program: Program, ifindex: int, loaded: Object) -> None:
         program.test_run(bytes(64))
     elif program.type is ProgramType.CGROUP_SOCK_ADDR:
         Link.attach_cgroup(program, CGROUP, ADDRESS_HOOKS[program.name]).close()
+    elif program.type is ProgramType.CGROUP_SOCK:
+        Link.attach_cgroup(program, CGROUP, BIND_HOOKS[program.name]).close()
     elif program.type is ProgramType.TRACING:
         read_iterator(program, loaded.maps["pcl_peers"] if program.name == "find_sockets" else None)
     else:

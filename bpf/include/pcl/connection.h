@@ -15,6 +15,7 @@
 #include "pcl/policy.h"
 #include "pcl/rewrite.h"
 #include "pcl/route.h"
+#include "pcl/scratch.h"
 #include "pcl/service.h"
 
 #undef PCL_FILE
@@ -42,34 +43,6 @@ static __always_inline bool pcl_side_sent(const struct pcl_side *side, struct __
 	if ((void *)(eth + 1) > pcl_data_end(skb))
 		return false;
 	return side->ifindex == skb->ifindex && pcl_mac_equal(eth->h_source, side->mac);
-}
-
-/* A packet that an ICMP error quotes: where it lies, and its ends as it was sent. */
-struct pcl_quote {
-	struct pcl_packet packet;
-	__u32 l3_offset;
-};
-
-/* What is too large for the stack and not needed on the fast path. */
-struct pcl_scratch {
-	struct pcl_ct_entry entry;
-	struct pcl_rewrite rewrite;
-	struct pcl_tuple tuple;
-	struct pcl_quote quote;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct pcl_scratch);
-	__uint(max_entries, 1);
-} pcl_scratches SEC(".maps");
-
-static __always_inline struct pcl_scratch *pcl_scratch(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&pcl_scratches, &zero);
 }
 
 static __always_inline __u32 pcl_entry_backend_state(const struct pcl_ct_entry *entry)
@@ -419,23 +392,23 @@ static __always_inline int pcl_create_translated(struct pcl_packet *packet, cons
 	if (pcl_config.devices && entry->flags & PCL_CT_DSR) {
 		if (!entry->service)
 			entry->flags &= ~PCL_CT_FRONT;
-		return pcl_ct_create(&packet->tuple, entry, family);
+		return pcl_ct_create(&packet->tuple, family);
 	}
 	pcl_rewritten(packet, rewrite, tuple);
 	entry->flags &= ~PCL_CT_FRONT;
 	if (pcl_config.devices && entry->flags & PCL_CT_SOURCE) {
 		entry->source = packet->tuple.src;
 		entry->source_port_be = packet->tuple.sport_be;
-		result = pcl_nat_create(tuple, entry, family);
+		result = pcl_nat_create(tuple, family);
 		entry->source = tuple->src;
 		entry->source_port_be = tuple->sport_be;
 	} else {
-		result = pcl_ct_create(tuple, entry, family);
+		result = pcl_ct_create(tuple, family);
 	}
 	if (result)
 		return result;
 	entry->flags |= PCL_CT_FRONT;
-	return pcl_ct_create(&packet->tuple, entry, family);
+	return pcl_ct_create(&packet->tuple, family);
 }
 
 /* FIN and RST open nothing: they pass by policy and leave no entry. */
@@ -452,7 +425,7 @@ static __always_inline int pcl_create(struct pcl_packet *packet, const int famil
 		return entry->flags & PCL_CT_TRANSLATED ? PCL_DROP(PCL_DROP_INVALID) : PCL_OK;
 	if (pcl_translates() && entry->flags & PCL_CT_TRANSLATED)
 		return pcl_create_translated(packet, family, scratch);
-	return pcl_ct_create(&packet->tuple, &scratch->entry, family);
+	return pcl_ct_create(&packet->tuple, family);
 }
 
 __noinline int pcl_create4(struct pcl_packet *packet)

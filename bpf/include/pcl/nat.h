@@ -12,6 +12,7 @@
 #include "pcl/maps.h"
 #include "pcl/parse.h"
 #include "pcl/route.h"
+#include "pcl/scratch.h"
 
 #undef PCL_FILE
 #define PCL_FILE PCL_FILE_NAT
@@ -78,15 +79,16 @@ static __always_inline bool pcl_nat_holds(const struct pcl_tuple *tuple, __u32 f
 }
 
 /* 1: the back entry stands under this port, for no live connection had it. */
-__noinline int pcl_nat_claim(const struct pcl_tuple *tuple, struct pcl_ct_entry *entry,
-			     __u32 family)
+__noinline int pcl_nat_claim(const struct pcl_tuple *tuple, __u32 family)
 {
-	if (!tuple || !entry)
+	struct pcl_scratch *scratch = pcl_scratch();
+
+	if (!tuple || !scratch)
 		return 0;
-	if (!(family == 4 ? pcl_ct_write(tuple, 4, entry, BPF_NOEXIST)
-			  : pcl_ct_write(tuple, 6, entry, BPF_NOEXIST)))
+	if (!(family == 4 ? pcl_ct_write(tuple, 4, &scratch->entry, BPF_NOEXIST)
+			  : pcl_ct_write(tuple, 6, &scratch->entry, BPF_NOEXIST)))
 		return 1;
-	return !pcl_nat_holds(tuple, family) && !pcl_ct_create(tuple, entry, family);
+	return !pcl_nat_holds(tuple, family) && !pcl_ct_create(tuple, family);
 }
 
 /* 1: a live connection has this port. */
@@ -194,7 +196,6 @@ static __always_inline __u32 pcl_nat_find_word(const struct pcl_nat_ports *ports
 struct pcl_nat_try {
 	struct pcl_nat_ports *ports;
 	struct pcl_tuple *tuple;
-	struct pcl_ct_entry *entry;
 	__u32 family;
 	__u32 reviews;
 	bool done;
@@ -228,7 +229,7 @@ static long pcl_nat_try_one(__u32 index, void *context)
 	bit = pcl_lowest_bit(free) & 63;
 	__sync_fetch_and_or(&ports->taken[word], 1ULL << bit);
 	pcl_nat_set_port(try->tuple, word * 64 + bit);
-	if (!pcl_nat_claim(try->tuple, try->entry, try->family))
+	if (!pcl_nat_claim(try->tuple, try->family))
 		return pcl_nat_learn(try, word);
 	try->done = true;
 	return 1;
@@ -238,19 +239,19 @@ static long pcl_nat_try_one(__u32 index, void *context)
  * Creates the back entry; the tuple, which goes from the node to the remote end, gets its port.
  * SCTP keeps its own: its checksum covers it.
  */
-__noinline int pcl_nat_create(struct pcl_tuple *tuple, struct pcl_ct_entry *entry, __u32 family)
+__noinline int pcl_nat_create(struct pcl_tuple *tuple, __u32 family)
 {
-	struct pcl_nat_try try = {.tuple = tuple, .entry = entry, .family = family};
+	struct pcl_nat_try try = {.tuple = tuple, .family = family};
 
-	if (!tuple || !entry)
+	if (!tuple)
 		return PCL_DROP(PCL_DROP_CT_CREATE);
 	if (tuple->protocol == IPPROTO_SCTP)
-		return pcl_nat_claim(tuple, entry, family) ? PCL_OK : PCL_DROP(PCL_DROP_NAT_FULL);
+		return pcl_nat_claim(tuple, family) ? PCL_OK : PCL_DROP(PCL_DROP_NAT_FULL);
 	for (int i = 0; i < PCL_NAT_GUESSES; i++) {
 		__u64 random = bpf_get_prandom_u32();
 
 		pcl_nat_set_port(tuple, random * pcl_config.nat_count >> 32);
-		if (pcl_nat_claim(tuple, entry, family))
+		if (pcl_nat_claim(tuple, family))
 			return PCL_OK;
 	}
 	try.ports = pcl_nat_remote(tuple, family);

@@ -15,17 +15,10 @@
 
 #include "pcl/packet.h"
 #include "pcl/parse.h"
+#include "pcl/scratch.h"
 
 #undef PCL_FILE
 #define PCL_FILE PCL_FILE_REWRITE
-
-/* New ends of a packet; what stays is equal to the old. */
-struct pcl_rewrite {
-	union pcl_addr src;
-	union pcl_addr dst;
-	__be16 sport_be;
-	__be16 dport_be;
-};
 
 static __always_inline __u16 pcl_fold(__u64 sum)
 {
