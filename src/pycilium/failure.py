@@ -17,8 +17,8 @@ class Failure:
     """The facts of one failed operation; what is not known is empty or 0.
 
     messages: libbpf's or another tool's lines; log: the verifier's; kernel_text: what the kernel
-    said beyond the errno. Types are names as in ProgramType and MapType; used and needed: entries in the map, and
-    those that were to be added.
+    said beyond the errno. Types are names as in ProgramType and MapType; used and needed: entries
+    in the map, and those that were to be added.
     """
 
     operation: str = ""

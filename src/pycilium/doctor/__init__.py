@@ -8,11 +8,12 @@ the time it is raised; `examine` asks them of the machine.
 
 from __future__ import annotations
 
-from pycilium.doctor.checks import CHECKS, Check, Row, examine
+from pycilium.doctor.checks import CHECKS, Check, examine
 from pycilium.doctor.engine import diagnose, find_rule
 from pycilium.doctor.machine import Machine
 from pycilium.doctor.pages import page
 from pycilium.doctor.recorded import RecordedMachine
+from pycilium.doctor.row import Row, State
 from pycilium.doctor.rule import Rule
 from pycilium.doctor.rules import RULES
 from pycilium.failure import Diagnosis, Failure, Finding, Result
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "Row",
     "Rule",
+    "State",
     "diagnose",
     "examine",
     "find_rule",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import importlib.metadata
 import os
@@ -18,7 +17,6 @@ from pycilium.errors import PyciliumError
 if TYPE_CHECKING:
     from pycilium.net.devices import Device
 
-_NO_SUCH_COMMAND = 0x7FFF
 _SECONDS = 5
 
 
@@ -75,10 +73,10 @@ class Machine:
         return features.have_program_type(ProgramType[program_type])
 
     def answer_to_nonsense(self) -> int:
-        """The errno of a bpf(2) command that no kernel has: EINVAL, unless a filter stands before."""
-        from pycilium.libbpf._native import ffi, lib
+        """The errno of a bpf(2) command that no kernel has: EINVAL, unless a filter refuses."""
+        from pycilium.libbpf import features
 
-        return -int(lib.pcl_bpf(_NO_SUCH_COMMAND, ffi.new("char[8]"), 8))
+        return features.errno_of_unknown_command()
 
     def has_tcx(self) -> bool:
         """Whether tc programs attach by link."""
@@ -99,7 +97,7 @@ class Machine:
         return devices.read_all()
 
     def chain(self, index: int) -> tuple[str, ...]:
-        """The TCX programs of a device in the order in which they run, as "rx from_endpoint (7)"."""
+        """The TCX programs of a device in their order, each as "rx from_endpoint (7)"."""
         from pycilium.libbpf import Hook, attachments
 
         if not self.has_tcx():
@@ -166,8 +164,3 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout
-
-
-def refuses(number: int) -> bool:
-    """Whether an errno is how a filter of system calls refuses."""
-    return number in (errno.EPERM, errno.EACCES, errno.ENOSYS)

@@ -11,12 +11,13 @@ from functools import cache
 
 import attrs
 
-from pycilium.libbpf._native import lib, take_messages
+from pycilium.libbpf._native import ffi, lib, take_messages
 from pycilium.libbpf.kinds import CgroupHook, MapType, ProgramType
 
 _EXIT_0 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
 _RETURN_1 = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)
 _TCX_INGRESS = 46
+_NO_SUCH_COMMAND = 0x7FFF
 _NO_DEVICE = 0x7FFFFFFF
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
@@ -90,6 +91,11 @@ def have_kernel_function(name: str) -> bool:
     found = lib.pcl_kernel_function(name.encode())
     take_messages()
     return bool(found > 0)
+
+
+def errno_of_unknown_command() -> int:
+    """What bpf(2) says to a command that no kernel has: EINVAL, unless a filter stands before."""
+    return -int(lib.pcl_bpf(_NO_SUCH_COMMAND, ffi.new("char[8]"), 8))
 
 
 def have_sock_destroy() -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 from pycilium.errors import ConflictError
-from pycilium.libbpf._native import check, ffi, lib, take_messages, text
 from pycilium.failure import Failure
+from pycilium.libbpf._native import check, ffi, lib, take_messages, text
 from pycilium.libbpf.explain import failed_map, failed_program, load_error
 from pycilium.libbpf.kinds import MapType
 from pycilium.libbpf.map import Map
