@@ -66,8 +66,10 @@ class Machine:
 
     def loads(self, program_type: str) -> bool | None:
         """Whether a trivial program of a type loads."""
-        from pycilium.libbpf import ProgramType, features
+        from pycilium.libbpf import CgroupHook, ProgramType, features
 
+        if program_type == "CGROUP_SOCK_ADDR":  # it has to say for which call it is
+            return features.have_cgroup_hook(CgroupHook.INET4_CONNECT)
         if program_type not in ProgramType.__members__:
             return None
         return features.have_program_type(ProgramType[program_type])

@@ -20,7 +20,7 @@ def page(rule: Rule) -> str:
             "",
             f"**What to do**: `{rule.fix.format_map(values)}`"
             if _is_command(rule.fix)
-            else f"**What to do**: {_sentence(rule.fix.format_map(values))}",
+            else f"**What to do**: {rule.fix.format_map(values)}.",
             "",
             rule.more,
             "",

@@ -66,7 +66,8 @@ class Rule:
         if self.said and re.search(self.said, failure.text):
             return True
         if failure.operation:
-            return failure.errno in self.errnos or not (self.errnos or self.said)
+            asked = failure.operation.startswith("check ")
+            return asked or failure.errno in self.errnos or not (self.errnos or self.said)
         return False
 
     def is_about(self, operation: str) -> bool:

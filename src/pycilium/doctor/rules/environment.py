@@ -166,7 +166,9 @@ def _no_cgroup2(failure: Failure, machine: Machine) -> Evidence:
 
 def _private_cgroup(failure: Failure, machine: Machine) -> Evidence:  # noqa: ARG001 - a probe
     ours, first = (machine.target(f"/proc/{pid}/ns/cgroup") for pid in ("self", "1"))
-    if not ours or not first:
+    if not ours:
+        return ruled_out("the kernel has no cgroup namespaces")
+    if not first:
         return likely("the cgroup namespaces cannot be compared")
     if ours == first:
         return ruled_out("the process has the cgroup namespace of process 1")

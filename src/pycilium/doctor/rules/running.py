@@ -41,7 +41,7 @@ def _some(names: list[str]) -> str:
 
 
 def _networkd(failure: Failure, machine: Machine) -> Evidence:  # noqa: ARG001 - a probe
-    if not machine.names("/run/systemd/netif"):
+    if not machine.exists("/run/systemd/netif/state"):
         return ruled_out("systemd-networkd does not run")
     folder = f"{_NETWORKD}.d"
     paths = [_NETWORKD, *(f"{folder}/{name}" for name in machine.names(folder))]
