@@ -67,6 +67,8 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
+        if self.result is Result.RULED_OUT:
+            return f"[{self.code} {self.result}] {self.evidence}"
         shown = f": {self.evidence}" if self.evidence else ""
         return f"{self.cause}{shown} [{self.code} {self.result}]; {self.fix}"
 

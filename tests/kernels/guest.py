@@ -65,6 +65,8 @@ def use(program: Program, ifindex: int, loaded: Object) -> None:
         program.test_run(bytes(64))
     elif program.type is ProgramType.CGROUP_SOCK_ADDR:
         Link.attach_cgroup(program, CGROUP, ADDRESS_HOOKS[program.name]).close()
+    elif program.type is ProgramType.RAW_TRACEPOINT:
+        pass  # the tracepoint is there from Linux 6.6; without it there are no words
     elif program.type is ProgramType.TRACING:
         read_iterator(program, loaded.maps["pcl_peers"] if program.name == "find_sockets" else None)
     else:

@@ -46,11 +46,12 @@ def kernel_error(
 
 def load_error(number: int, name: str, log: str, messages: str, facts: Failure) -> KernelError:
     """The verifier's refusal in one line, or what else stopped the load."""
-    known = attrs.evolve(facts, log=log, messages=messages)
+    refused = verifier.has_verdict(log)  # else it is a remark on types
+    known = attrs.evolve(facts, log=log if refused else "", messages=messages)
     if facts.map_type:
         return kernel_error(number, "create map", facts.object, known).diagnosed()
     program = failed_program(messages) or name
-    if verifier.has_verdict(log):
+    if refused:
         known = attrs.evolve(known, operation="load", errno=number, object=program)
         summary = verifier.summarise(number, log)
         error = VerifierError(number, program, summary=summary, log=log, failure=known)

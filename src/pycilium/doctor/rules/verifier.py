@@ -80,7 +80,7 @@ RULES = (
     _rule(
         "PYC-V3",
         "A helper that this hook does not have",
-        r"(?:program of this type cannot use|unknown func) (?P<helper>\w+)#\d+",
+        r"(?:program of this type cannot use(?: helper)?|unknown func) (?P<helper>\w+)#\d+",
         _not_lockdown,
         "{helper} is not there for this type of program on this kernel",
         "move the call to a hook that has it, or use another helper",
@@ -178,9 +178,9 @@ RULES = (
     _rule(
         "PYC-V13",
         "A length without a bound",
-        r"unbounded memory access|R\d+ min value is negative",
+        r"unbounded memory access|invalid zero-sized read|R\d+ min value is negative",
         _refused,
-        "the length or offset is not known to be small enough",
+        "the length or offset is not known to be within its bounds",
         "right before the use: length &= 0xff; or if (length > sizeof(buffer)) return ...;",
         "The compiler may compare one copy of a value and use another: keep both next to each "
         "other.",
