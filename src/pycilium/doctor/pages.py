@@ -20,12 +20,12 @@ def page(rule: Rule) -> str:
             "",
             f"**What to do**: `{rule.fix.format_map(values)}`"
             if _is_command(rule.fix)
-            else f"**What to do**: {rule.fix.format_map(values)}.",
+            else f"**What to do**: {rule.fix.format_map(values)}",
             "",
             rule.more,
             "",
             f"Seen in: {', '.join(one.rstrip(' *') for one in rule.operations)}{_errnos(rule)}.",
-            *(("", "Said in so many words:", "", "```text", rule.said, "```") if rule.said else ()),
+            *(("", "What was said matches:", "", "```text", rule.said, "```") if rule.said else ()),
             "",
         )
     )
