@@ -16,7 +16,7 @@ HEAD = """// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, __u64);
-	 __uint(max_entries, 4); } hash SEC(".maps");
+  __uint(max_entries, 4); } hash SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); } ring SEC(".maps");
 """
 LICENSE = 'char _license[] SEC("license") = "{}";\n'

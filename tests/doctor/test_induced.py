@@ -38,17 +38,15 @@ SEC("tc") int other_tc(struct __sk_buff *skb) { return TC_ACT_OK; }
 SEC("xdp") int pass_xdp(struct xdp_md *ctx) { return XDP_PASS; }
 SEC("cgroup/connect4") int connect4(struct bpf_sock_addr *ctx) { return 1; }
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, __u64);
-	 __uint(max_entries, 4); } array SEC(".maps");
+  __uint(max_entries, 4); } array SEC(".maps");
 struct prefix { __u32 length; __u8 bytes[4]; };
 struct { __uint(type, BPF_MAP_TYPE_LPM_TRIE); __type(key, struct prefix); __type(value, __u32);
-	 __uint(max_entries, 2); __uint(map_flags, BPF_F_NO_PREALLOC); } trie SEC(".maps");
+  __uint(max_entries, 2); __uint(map_flags, BPF_F_NO_PREALLOC); } trie SEC(".maps");
 """
 TC = 'SEC("tc") int bad(struct __sk_buff *skb) {{ {} }}'
 REFUSED = {
     "PYC-V1": TC.format("return ((char *)(long)skb->data)[12];"),
-    "PYC-V2": TC.format(
-        "__u32 k = 0; __u64 *v = bpf_map_lookup_elem(&hash, &k); return *v;"
-    ),
+    "PYC-V2": TC.format("__u32 k = 0; __u64 *v = bpf_map_lookup_elem(&hash, &k); return *v;"),
     "PYC-V2 scalar": TC.format("return *(__u32 *)(long)skb->len;"),
     "PYC-V3": 'SEC("xdp") int bad(struct xdp_md *c) { return bpf_skb_pull_data((void *)c, 1); }',
     "PYC-V4": TC.format("int (*f)(void *) = (void *)9999; return f(skb);"),
@@ -56,9 +54,7 @@ REFUSED = {
     "PYC-V8": TC.format("return bpf_ringbuf_reserve(&ring, 8, 0) ? 1 : 0;"),
     "PYC-V9": 'SEC("cgroup/connect4") int bad(struct bpf_sock_addr *ctx) { return 7; }',
     "PYC-V10": TC.format("skb->len = 1; return 0;"),
-    "PYC-V13": TC.format(
-        "char b[8] = {}; bpf_skb_load_bytes(skb, 0, b, skb->len); return b[0];"
-    ),
+    "PYC-V13": TC.format("char b[8] = {}; bpf_skb_load_bytes(skb, 0, b, skb->len); return b[0];"),
     "PYC-V5": TC.format("return bpf_skb_ecn_set_ce(skb) + bpf_ktime_get_boot_ns();"),
     "PYC-V15": 'SEC("fentry/no_such_function_pcl") int bad(void *ctx) { return 0; }',
     "PYC-L1": 'SEC("xdp_prog1") int bad(struct xdp_md *ctx) { return 0; }',
@@ -89,7 +85,7 @@ def attach_xdp(node: NetNS, loaded: Object, index: int, mode: XdpMode) -> Link:
 def test_a_program_is_refused(compiled: Callable[..., ObjectSpec], name: str) -> None:
     with pytest.raises(KernelError) as caught:
         compiled(REFUSED[name]).load()
-    code = name.split()[0]
+    code = name.split(maxsplit=1)[0]
     assert codes(caught.value) == [code], caught.value.diagnosis
     assert f"[{code} confirmed]" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -281,7 +277,8 @@ def test_clsact_twice(node: NetNS, device: int) -> None:
 def test_a_vxlan_port_is_taken(node: NetNS) -> None:
     with node.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("0.0.0.0", 8472))
-        create = "ip link add vx type vxlan id 1 dstport 8472 local 127.0.0.1".split()
+        kind = ["type", "vxlan", "id", "1", "dstport", "8472", "local", "127.0.0.1"]
+        create = ["ip", "link", "add", "vx", *kind]
         node.run(lambda: subprocess.run(create, check=True))
         text = said(node, "ip", "link", "set", "vx", "up")
         found = node.run(diagnose, Failure(operation="create link", errno=98, messages=text))

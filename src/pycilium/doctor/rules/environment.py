@@ -263,7 +263,7 @@ RULES = (
         code="PYC-E5",
         title="The kernel is locked down",
         operations=("load",),
-        said=r"(program of this type cannot use(?: helper)?|unknown func) bpf_(probe_read|probe_write)"
+        said=r"(program of this type cannot use(?: helper)?|unknown func) bpf_probe_(read|write)"
         r"|Lockdown:.*use of bpf",
         probe=_lockdown,
         cause="the kernel is locked down for confidentiality, so programs may not read its memory",
