@@ -105,6 +105,6 @@ def _kernel_text(node: NetNS, program: Program, info: LinkInfo, mode: Mode) -> s
     try:
         links.set_xdp(info.index, program.fd, int(_FLAGS[mode]), ns=node)
     except KernelError as error:
-        return error.hint.removeprefix("the kernel says: ")
+        return error.failure.kernel_text
     links.set_xdp(info.index, -1, int(_FLAGS[mode]), ns=node)
     return ""

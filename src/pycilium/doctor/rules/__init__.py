@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from pycilium.doctor.rule import Rule
-from pycilium.doctor.rules import attach, environment, maps, running, verifier
+from pycilium.doctor.rules import attach, environment, file_systems, maps, running, verifier
 
 RULES: tuple[Rule, ...] = (
     *verifier.RULES,
     *maps.RULES,
     *attach.RULES,
+    *file_systems.RULES,
     *environment.RULES,
     *running.RULES,
 )
