@@ -92,12 +92,18 @@ class NotSupportedError(KernelError):
     """The running kernel lacks a feature; a probe has confirmed it."""
 
     def __init__(
-        self, feature: str, *, minimum_kernel: str = "", errno: int = _errno.EOPNOTSUPP
+        self,
+        feature: str,
+        *,
+        minimum_kernel: str = "",
+        errno: int = _errno.EOPNOTSUPP,
+        failure: Failure | None = None,
     ) -> None:
         self.feature = feature
         self.minimum_kernel = minimum_kernel
         needs = f" (requires Linux >= {minimum_kernel})" if minimum_kernel else ""
-        super().__init__(errno, "use", feature, meaning=f"not supported by this kernel{needs}")
+        meaning = f"not supported by this kernel{needs}"
+        super().__init__(errno, "use", feature, meaning=meaning, failure=failure)
 
 
 class PermissionDeniedError(KernelError):

@@ -40,7 +40,7 @@ def kernel_error(
         from pycilium.libbpf import features
 
         if not features.have_tcx():
-            return NotSupportedError("tcx link", minimum_kernel="6.6", errno=number)
+            return NotSupportedError("tcx link", minimum_kernel="6.6", errno=number, failure=known)
     return KernelError(number, operation, name, meaning=meaning, failure=known)
 
 
