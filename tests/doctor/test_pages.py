@@ -80,6 +80,7 @@ def test_an_old_and_closed_machine() -> None:
     assert tuple(found) == CHECKS
     for name in ("kernel", "jit", "capabilities", "configuration"):
         assert found[name].wrong, found[name]
+    assert not found["programs"].wrong
     assert {row.code for row in found["bpffs"].rows} == {"PYC-E9"}
     assert all(row.state is State.WARNING for row in found["bpffs"].rows)
 

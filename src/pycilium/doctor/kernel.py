@@ -9,6 +9,7 @@ from pycilium.doctor.machine import Machine
 from pycilium.doctor.row import Row, State, of_rule
 from pycilium.doctor.rules.environment import release, setting
 from pycilium.failure import Failure
+from pycilium.libbpf.features import missing_capabilities
 
 _COMPLETE, _OLDEST = (6, 6), (6, 1)
 _NEEDED = {
@@ -18,7 +19,11 @@ _NEEDED = {
     "VETH": "no endpoints of pycilium's own",
     "BPF_JIT": "programs are interpreted, many times slower",
 }
-_TYPES = {"SCHED_CLS": "endpoints", "XDP": "the XDP load balancer", "CGROUP_SOCK_ADDR": "sockets"}
+_TYPES = {
+    "SCHED_CLS": "no endpoints",
+    "XDP": "no XDP load balancer",
+    "CGROUP_SOCK_ADDR": "no services at the socket",
+}
 _BPFFS = "/sys/fs/bpf"
 
 
@@ -74,9 +79,12 @@ def capabilities(machine: Machine) -> Iterator[Row]:
 
 def programs(machine: Machine) -> Iterator[Row]:
     """Whether a program of every type that pycilium uses loads."""
+    if missing_capabilities(machine.text("/proc/self/status") or ""):
+        yield Row(State.NOTE, "not tried: capabilities are missing")
+        return
     refused = [name for name in _TYPES if machine.loads(name) is False]
     for name in refused:
-        text = f"no program of type {name.lower()} loads: no {_TYPES[name]}"
+        text = f"no program of type {name.lower()} loads: {_TYPES[name]}"
         yield Row(State.WRONG, text, "PYC-E4", "pycilium explain PYC-E4")
     if not refused:
         yield Row(State.OK, f"{', '.join(name.lower() for name in _TYPES)} load")

@@ -10,6 +10,7 @@ from pycilium.doctor.rule import Evidence, Rule, confirmed, likely, ruled_out
 from pycilium.failure import Failure
 from pycilium.libbpf.features import file_system
 
+_FIRST_CGROUPS = "cgroup:[4026531835]"  # PROC_CGROUP_INIT_INO
 _MOUNTS = "/proc/self/mounts"
 
 
@@ -62,6 +63,8 @@ def _private_cgroup(failure: Failure, machine: Machine) -> Evidence:  # noqa: AR
     ours, first = (machine.target(f"/proc/{pid}/ns/cgroup") for pid in ("self", "1"))
     if not ours:
         return ruled_out("the kernel has no cgroup namespaces")
+    if ours == _FIRST_CGROUPS:
+        return ruled_out("the process has the machine's first cgroup namespace")
     if not first:
         return likely("the cgroup namespaces cannot be compared")
     if ours == first:
