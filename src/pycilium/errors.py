@@ -15,8 +15,14 @@ PyciliumError
 from __future__ import annotations
 
 import errno as _errno
+import importlib
 import os
 import reprlib
+from typing import Self
+
+from pycilium.failure import Diagnosis, Failure
+
+_DOCTOR = "pycilium.doctor"  # by name: the rules stand above the layers that fail
 
 
 class PyciliumError(Exception):
@@ -24,7 +30,10 @@ class PyciliumError(Exception):
 
 
 class KernelError(PyciliumError, OSError):
-    """A system call failed; the same errno means different things by operation."""
+    """A system call failed; the same errno means different things by operation.
+
+    failure: the facts; diagnosis: what the doctor's rules make of them.
+    """
 
     def __init__(
         self,
@@ -34,24 +43,46 @@ class KernelError(PyciliumError, OSError):
         *,
         meaning: str = "",
         hint: str = "",
+        failure: Failure | None = None,
     ) -> None:
         self.operation = operation
         self.object = object
         self.meaning = meaning or describe_errno(errno)
         self.hint = hint
+        self.failure = failure or Failure(operation=operation, errno=errno, object=object)
+        self._number = errno
+        self._diagnosis: Diagnosis | None = None
         super().__init__(errno, self.meaning)
 
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """The cause with its code and fix; the probes run once."""
+        if self._diagnosis is None:
+            doctor = importlib.import_module(_DOCTOR)
+            self._diagnosis = doctor.diagnose(self.failure)
+        return self._diagnosis
+
+    def diagnosed(self) -> Self:
+        """Probe now, while the machine and the thread's namespace are as they were."""
+        _ = self.diagnosis
+        return self
+
     def __str__(self) -> str:
+        best = self.diagnosis.best
+        said = self.meaning if best is None or self.meaning != describe_errno(self._number) else ""
+        parts = (said, self.hint, str(best) if best else "")
         subject = f"{self.operation} {self.object}".rstrip()
-        text = f"{subject}: {self.meaning}"
-        return f"{text}; {self.hint}" if self.hint else text
+        return f"{subject}: {'; '.join(part for part in parts if part)}"
 
 
 class VerifierError(KernelError):
     """The kernel's verifier refused a program; `summary` is one line, `log` is all."""
 
-    def __init__(self, errno: int, program: str, *, summary: str, log: str) -> None:
-        super().__init__(errno, "load", program, meaning=summary)
+    def __init__(
+        self, errno: int, program: str, *, summary: str, log: str, failure: Failure | None = None
+    ) -> None:
+        known = failure or Failure(operation="load", errno=errno, object=program, log=log)
+        super().__init__(errno, "load", program, meaning=summary, failure=known)
         self.program = program
         self.summary = summary
         self.log = log
@@ -61,22 +92,30 @@ class NotSupportedError(KernelError):
     """The running kernel lacks a feature; a probe has confirmed it."""
 
     def __init__(
-        self, feature: str, *, minimum_kernel: str = "", errno: int = _errno.EOPNOTSUPP
+        self,
+        feature: str,
+        *,
+        minimum_kernel: str = "",
+        errno: int = _errno.EOPNOTSUPP,
+        failure: Failure | None = None,
     ) -> None:
         self.feature = feature
         self.minimum_kernel = minimum_kernel
         needs = f" (requires Linux >= {minimum_kernel})" if minimum_kernel else ""
-        super().__init__(errno, "use", feature, meaning=f"not supported by this kernel{needs}")
+        meaning = f"not supported by this kernel{needs}"
+        super().__init__(errno, "use", feature, meaning=meaning, failure=failure)
 
 
 class PermissionDeniedError(KernelError):
-    """A capability or permission is missing; `hint` holds the command that mends it."""
+    """A capability or permission is missing; the diagnosis holds the command that mends it."""
 
 
 class MapFullError(KernelError):
     """A map has no room for what was asked; nothing was written."""
 
-    def __init__(self, map_name: str, *, needed: int, used: int, size: int) -> None:
+    def __init__(
+        self, map_name: str, *, needed: int, used: int, size: int, map_type: str = ""
+    ) -> None:
         self.map_name = map_name
         self.needed = needed
         self.used = used
@@ -86,7 +125,15 @@ class MapFullError(KernelError):
             "update map",
             map_name,
             meaning=f"needs {needed} more entries, {used} of {size} are used",
-            hint=f"open the datapath with a larger size for {map_name}",
+            failure=Failure(
+                operation="update map",
+                errno=_errno.ENOSPC if map_type == "LPM_TRIE" else _errno.E2BIG,
+                object=map_name,
+                map_type=map_type,
+                max_entries=size,
+                used=used,
+                needed=needed,
+            ),
         )
 
 

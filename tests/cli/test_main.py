@@ -17,7 +17,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     shown = run("--help").stdout
-    for name in ("bgp", "lb", "policy"):
+    for name in ("bgp", "doctor", "explain", "lb", "policy"):
         assert f"\n  {name} " in shown
 
 

@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycilium.errors import VerifierError
-from pycilium.libbpf import Hook, Link, ObjectSpec, TcFilter, features, read_iterator
+from pycilium.errors import KernelError, VerifierError
+from pycilium.failure import Result
+from pycilium.libbpf import CgroupHook, Hook, Link, ObjectSpec, TcFilter, features, read_iterator
 from pycilium.libbpf.kinds import ADDRESS_HOOKS, BIND_HOOKS, ProgramType
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pycilium.libbpf import Object, Program
 
 CGROUP = "/sys/fs/cgroup"
@@ -68,6 +71,8 @@ def use(program: Program, ifindex: int, loaded: Object) -> None:
         Link.attach_cgroup(program, CGROUP, ADDRESS_HOOKS[program.name]).close()
     elif program.type is ProgramType.CGROUP_SOCK:
         Link.attach_cgroup(program, CGROUP, BIND_HOOKS[program.name]).close()
+    elif program.type is ProgramType.RAW_TRACEPOINT:
+        pass  # the tracepoint is there from Linux 6.6; without it there are no words
     elif program.type is ProgramType.TRACING:
         read_iterator(program, loaded.maps["pcl_peers"] if program.name == "find_sockets" else None)
     else:
@@ -90,6 +95,34 @@ def small(spec: ObjectSpec) -> dict[str, int]:
     return {m.name: min(m.max_entries, 1024) for m in spec.maps.values() if m.type.name in kinds}
 
 
+def fail(ifindex: int) -> None:
+    """Failures of this kernel, each with what the doctor confirms."""
+    with (
+        ObjectSpec.bundled("empty").load() as tc,
+        ObjectSpec.bundled("xdp").load(max_entries=small(ObjectSpec.bundled("xdp"))) as xdp,
+    ):
+        (first, *_), balance = tc.programs.values(), xdp.programs["balance"]
+        told("xdp on lo", lambda: Link.attach_xdp(balance, 1))
+        told("tc as xdp", lambda: Link.attach_xdp(first, ifindex))
+        told("cgroup", lambda: Link.attach_cgroup(first, "/tmp", CgroupHook.INET4_CONNECT))
+        told("xdp as tcx", lambda: Link.attach_tcx(balance, ifindex, Hook.RX))
+        told("pin", lambda: first.pin("/tmp/first"))
+        with Link.attach_xdp(balance, ifindex):
+            told("xdp twice", lambda: Link.attach_xdp(balance, ifindex))
+        subprocess.run(["ip", "link", "set", "two", "mtu", "9000"], check=True)
+        subprocess.run(["ip", "link", "set", "one", "mtu", "9000"], check=True)
+        told("mtu", lambda: Link.attach_xdp(balance, ifindex))
+
+
+def told(name: str, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except KernelError as error:
+        found = [f.code for f in error.diagnosis.findings if f.result is Result.CONFIRMED]
+        said = " with words" if error.failure.kernel_text else ""
+        print(f"DIAGNOSED {name}: {' '.join(found)}{said}", flush=True)
+
+
 def main() -> None:
     subprocess.run(["ip", "link", "add", "one", "type", "veth", "peer", "name", "two"], check=True)
     subprocess.run(["ip", "link", "set", "one", "up"], check=True)
@@ -98,6 +131,7 @@ def main() -> None:
     print(f"KERNEL {os.uname().release} {hook}", flush=True)
     for name in sys.argv[1:]:
         check(name, ifindex)
+    fail(ifindex)
     print("DONE", flush=True)
 
 

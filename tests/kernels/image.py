@@ -101,7 +101,7 @@ def _package(tree: Path) -> None:
     shutil.copy(Path(__file__).parent / "guest.py", tree / "src" / "guest.py")
     _libraries(tree, ROOT / "src" / "pycilium" / "libbpf" / "_bpf.abi3.so")
     site = Path(sysconfig.get_path("platlib"))
-    for name in ("attr", "attrs", "cffi"):
+    for name in ("attr", "attrs", "cffi", "pyroute2"):
         shutil.copytree(site / name, tree / "src" / name, ignore=skip)
     for backend in site.glob("_cffi_backend*.so"):
         shutil.copy(backend, tree / "src")

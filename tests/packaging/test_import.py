@@ -15,8 +15,8 @@ import pytest
 HEAVY = {"pyroute2", "kubernetes", "scapy", "grpc", "numpy", "asyncio", "rich", "yaml", "cffi"}
 SNAPSHOT = Path(__file__).parents[1] / "api" / "pycilium.txt"
 PACKAGES = (
-    "", ".bgp", ".bgp.bfd", ".datapath", ".datapath.xdp", ".errors", ".lb", ".lb.maglev", ".libbpf",
-    ".model", ".net", ".policy",
+    "", ".bgp", ".bgp.bfd", ".datapath", ".datapath.xdp", ".doctor", ".errors", ".lb", ".lb.maglev",
+    ".libbpf", ".model", ".net", ".policy",
 )  # fmt: skip
 SRC = str(Path(__file__).parents[2] / "src")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pycilium.cli.journal import Journal
-from pycilium.cli.output import table
-from pycilium.cli.service_output import differences, show, structured, to_dict
+from pycilium.cli.output import structured, table
+from pycilium.cli.service_output import differences, show, to_dict
 from pycilium.cli.sources import texts
 from pycilium.documents import one_of
 from pycilium.errors import SpecError

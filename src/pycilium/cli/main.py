@@ -11,6 +11,8 @@ from pycilium import __version__
 
 _COMMANDS = {
     "bgp": "Speak BGP, and say what is announced to whom and why.",
+    "doctor": "What is wrong with this machine, and how to mend it.",
+    "explain": "What a code such as PYC-A1 means, or a tool's message.",
     "lb": "Services of a pinned datapath, from Kubernetes manifests.",
     "policy": "Ask, test and compare network policies.",
 }

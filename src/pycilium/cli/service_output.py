@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from pycilium.cli.output import table
+from pycilium.cli.output import structured, table
 from pycilium.model.frontend import Backend, BackendState
 from pycilium.model.service import ServiceLB, SessionAffinity
 
@@ -22,16 +21,6 @@ def show(services: Sequence[ServiceLB], output: str) -> str:
     if output == "table":
         return table(_HEAD, map(_row, services))
     return structured([to_dict(one) for one in services], output)
-
-
-def structured(value: Any, output: str) -> str:
-    """Plain data as JSON or YAML."""
-    if output == "json":
-        return json.dumps(value, indent=2)
-    import yaml
-
-    text: str = yaml.safe_dump(value, sort_keys=False)
-    return text.rstrip("\n")
 
 
 def to_dict(service: ServiceLB) -> dict[str, Any]:

@@ -140,19 +140,5 @@ def write_pairs(table: Map, pairs: Mapping[bytes, bytes]) -> None:
 
 def require_privileges(what: str) -> None:
     """PermissionDeniedError for what cannot be opened without root or its capabilities."""
-    missing = [
-        name
-        for name, present in (
-            ("CAP_BPF", features.have_bpf()),
-            ("CAP_NET_ADMIN", features.have_net_admin()),
-        )
-        if not present
-    ]
-    if missing:
-        raise PermissionDeniedError(
-            errno.EPERM,
-            "open",
-            what,
-            meaning=f"this process lacks {' and '.join(missing)}",
-            hint="run as root, e.g. with sudo",
-        )
+    if features.missing_capabilities():
+        raise PermissionDeniedError(errno.EPERM, "open", what).diagnosed()

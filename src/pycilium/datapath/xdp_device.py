@@ -86,7 +86,7 @@ def _attached(
 def _explained(
     node: NetNS, program: Program, info: LinkInfo, mode: Mode, error: KernelError
 ) -> Exception:
-    said = _kernel_text(node, program, info, mode)
+    said = error.failure.kernel_text or _kernel_text(node, program, info, mode)
     if error.errno in (errno.EBUSY, errno.EEXIST):
         detail = f": {said}" if said else ""
         return ConflictError(f"device {info.name} has another XDP program{detail}")
@@ -101,10 +101,10 @@ def _explained(
 
 
 def _kernel_text(node: NetNS, program: Program, info: LinkInfo, mode: Mode) -> str:
-    """Links keep the reason to themselves; the older way over netlink tells it."""
+    """Before Linux 6.6 links keep the reason to themselves; the way over netlink tells it."""
     try:
         links.set_xdp(info.index, program.fd, int(_FLAGS[mode]), ns=node)
     except KernelError as error:
-        return error.hint.removeprefix("the kernel says: ")
+        return error.failure.kernel_text
     links.set_xdp(info.index, -1, int(_FLAGS[mode]), ns=node)
     return ""

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from pycilium.errors import KernelError
+from pycilium.failure import Failure
 from pycilium.libbpf import _bpf
 
 ffi: Any = _bpf.ffi
@@ -14,13 +15,16 @@ lib: Any = _bpf.lib
 log = logging.getLogger("pycilium.libbpf")
 
 
-def check(result: int, operation: str, name: str = "") -> int:
-    """Return a non-negative result, or raise what the negative errno means here."""
+def check(result: int, operation: str, name: str = "", failure: Failure | None = None) -> int:
+    """Return a non-negative result, or raise what the negative errno means here.
+
+    failure: what else is known of the operation, for its diagnosis.
+    """
     if result >= 0:
         return result
     from pycilium.libbpf.explain import kernel_error
 
-    raise kernel_error(-result, operation, name)
+    raise kernel_error(-result, operation, name, failure).diagnosed()
 
 
 def check_pointer(pointer: Any, operation: str, name: str) -> Any:

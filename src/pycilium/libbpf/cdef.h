@@ -58,6 +58,10 @@ int bpf_obj_get(const char *path);
 int bpf_map_get_fd_by_id(__u32 id);
 int bpf_prog_get_fd_by_id(__u32 id);
 int bpf_link_get_fd_by_id(__u32 id);
+int bpf_prog_get_next_id(__u32 start_id, __u32 *next_id);
+int bpf_map_get_next_id(__u32 start_id, __u32 *next_id);
+int bpf_link_get_next_id(__u32 start_id, __u32 *next_id);
+int bpf_raw_tracepoint_open(const char *name, int prog_fd);
 int bpf_link_update(int link_fd, int prog_fd, const void *opts);
 int bpf_link_detach(int link_fd);
 int bpf_obj_get_info_by_fd(int fd, void *info, __u32 *len);
@@ -87,6 +91,7 @@ struct bpf_prog_info {
 	...;
 };
 
+int pcl_bpf(int command, void *attr, unsigned int size);
 int pcl_link_create(int prog_fd, int target, int attach_type, __u32 flags, __u32 relative);
 int pcl_iterator(int prog_fd, int map_fd);
 int pcl_kernel_function(const char *name);

@@ -7,6 +7,7 @@ import os
 import warnings
 from typing import Self
 
+from pycilium.failure import Failure
 from pycilium.libbpf._native import check, lib
 from pycilium.libbpf.explain import closed
 
@@ -29,7 +30,8 @@ class Handle:
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the kernel's object alive under a path of a BPF file system."""
-        check(lib.bpf_obj_pin(self.fd, os.fsencode(path)), "pin", os.fspath(path))
+        where = os.fspath(path)
+        check(lib.bpf_obj_pin(self.fd, os.fsencode(path)), "pin", where, Failure(path=where))
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -51,4 +53,5 @@ class Handle:
 
 def open_pin(path: str | os.PathLike[str]) -> int:
     """A descriptor of what is pinned at a path."""
-    return check(lib.bpf_obj_get(os.fsencode(path)), "open pin", os.fspath(path))
+    where = os.fspath(path)
+    return check(lib.bpf_obj_get(os.fsencode(path)), "open pin", where, Failure(path=where))

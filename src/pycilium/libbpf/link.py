@@ -9,6 +9,8 @@ from typing import Any, Self
 import attrs
 
 from pycilium.errors import SpecError
+from pycilium.failure import Failure
+from pycilium.libbpf import xdp_failure
 from pycilium.libbpf._native import check, ffi, lib, take_messages
 from pycilium.libbpf.explain import closed
 from pycilium.libbpf.handle import Handle, open_pin
@@ -60,13 +62,21 @@ class Link(Handle):
         flags, relative = _place(before, after)
         fd = lib.pcl_link_create(program.fd, ifindex, hook, flags, relative)
         where = f"{program.name} on ifindex {ifindex} {hook.name.lower()}"
-        return cls(check(fd, "attach tcx", where), f"tcx/{hook.name.lower()}")
+        facts = _facts(program, ifindex=ifindex, hook=hook.name)
+        return cls(check(fd, "attach tcx", where, facts), f"tcx/{hook.name.lower()}")
 
     @classmethod
     def attach_xdp(cls, program: Program, ifindex: int, mode: XdpMode = XdpMode.NATIVE) -> Link:
         """Put an XDP program on a device, in its driver or generic."""
-        fd = lib.pcl_link_create(program.fd, ifindex, _XDP, mode, 0)
-        return cls(check(fd, "attach xdp", f"{program.name} on ifindex {ifindex}"), "xdp")
+
+        def create() -> int:
+            return int(lib.pcl_link_create(program.fd, ifindex, _XDP, mode, 0))
+
+        fd, said = create(), ""
+        if fd < 0:
+            fd, said = xdp_failure.again(create, fd)
+        facts = _facts(program, ifindex=ifindex, mode=mode.name or "", kernel_text=said)
+        return cls(check(fd, "attach xdp", f"{program.name} on ifindex {ifindex}", facts), "xdp")
 
     @classmethod
     def attach_cgroup(
@@ -81,7 +91,9 @@ class Link(Handle):
             fd = lib.pcl_link_create(program.fd, directory, hook, 0, 0)
         finally:
             os.close(directory)
-        return cls(check(fd, "attach cgroup", f"{program.name} at {path}"), f"cgroup/{hook.name}")
+        facts = _facts(program, hook=hook.name, path=os.fspath(path))
+        where = f"{program.name} at {os.fspath(path)}"
+        return cls(check(fd, "attach cgroup", where, facts), f"cgroup/{hook.name}")
 
     @classmethod
     def from_pin(cls, path: str | os.PathLike[str]) -> Link:
@@ -141,8 +153,8 @@ class TcFilter:
         """
         chosen = ffi.new("__u32 *", handle)
         result = lib.pcl_tc_attach(ifindex, hook == Hook.TX, program.fd, priority, chosen)
-        take_messages()
-        check(result, "attach tc filter", f"{program.name} on ifindex {ifindex}")
+        facts = _facts(program, ifindex=ifindex, hook=hook.name, messages=take_messages())
+        check(result, "attach tc filter", f"{program.name} on ifindex {ifindex}", facts)
         return cls(ifindex, hook, priority, chosen[0])
 
     def update(self, program: Program) -> None:
@@ -186,6 +198,10 @@ def attachments(ifindex: int, hook: Hook) -> list[Attachment]:
 def _attachment(program_id: int, link_id: int) -> Attachment:
     with Program.from_id(program_id) as program:
         return Attachment(program_id, program.name, link_id)
+
+
+def _facts(program: Program, **known: Any) -> Failure:
+    return Failure(program_type=program.type.name, program_id=program.id, **known)
 
 
 def _place(before: Any, after: Any) -> tuple[int, int]:

@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from pycilium.errors import KernelError, MapFullError, SpecError
+from pycilium.errors import MapFullError, SpecError
+from pycilium.failure import Failure
 from pycilium.libbpf._native import check, ffi, lib
 from pycilium.libbpf.btf import Btf
 from pycilium.libbpf.codec import BytesCodec, Codec
@@ -69,7 +70,14 @@ class Map(Handle, MutableMapping[Any, Any]):
         fd = lib.pcl_map_create(
             spec.type, name, spec.key_size, spec.value_size, max_entries, spec.flags
         )
-        return Map.from_fd(check(fd, "create map", f"inner of {self.name}"), like=spec)
+        facts = Failure(
+            map_type=spec.type.name,
+            key_size=spec.key_size,
+            value_size=spec.value_size,
+            max_entries=max_entries,
+            flags=spec.flags,
+        )
+        return Map.from_fd(check(fd, "create map", f"inner of {self.name}", facts), like=spec)
 
     def __getitem__(self, key: Any) -> Any:
         raw = self.lookup(self.key_codec.encode(key))
@@ -259,14 +267,15 @@ class Map(Handle, MutableMapping[Any, Any]):
             used = len(self)
             if used + needed > self.max_entries:
                 raise MapFullError(
-                    self.name, needed=needed, used=used, size=self.max_entries
-                ) from None
-        if result == -errno.E2BIG and (self.type.array or self.type == MapType.ARRAY_OF_MAPS):
-            raise KernelError(
-                errno.E2BIG, "update map", self.name,
-                meaning=f"the index is beyond the array's {self.max_entries} entries",
-            )  # fmt: skip
-        check(result, "update map", self.name)
+                    self.name,
+                    needed=needed,
+                    used=used,
+                    size=self.max_entries,
+                    map_type=self.type.name,
+                ).diagnosed()
+        if result:
+            facts = Failure(map_type=self.type.name, max_entries=self.max_entries)
+            check(result, "update map", self.name, facts)
 
     def _encode(self, value: Any) -> bytes:
         if isinstance(value, Map):

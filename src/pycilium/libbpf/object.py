@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 from pycilium.errors import ConflictError
+from pycilium.failure import Failure
 from pycilium.libbpf._native import check, ffi, lib, take_messages, text
-from pycilium.libbpf.explain import load_error
+from pycilium.libbpf.explain import failed_map, failed_program, load_error
 from pycilium.libbpf.kinds import MapType
 from pycilium.libbpf.map import Map
 from pycilium.libbpf.program import Program
@@ -135,4 +136,21 @@ def _explain(spec: ObjectSpec, number: int, messages: str, settings: tuple[Any, 
         _prepare(raw, spec, *settings)
         lib.bpf_object__load(raw)
         take_messages()
-    return load_error(-number, spec.name, ffi.string(log).decode(errors="replace"), messages)
+    text = ffi.string(log).decode(errors="replace")
+    return load_error(-number, spec.name, text, messages, _facts(spec, messages, settings[1]))
+
+
+def _facts(spec: ObjectSpec, messages: str, max_entries: Mapping[str, int]) -> Failure:
+    """Of the map or the program that libbpf names."""
+    one = spec.maps.get(failed_map(messages))
+    if one is not None:
+        return Failure(
+            object=one.name,
+            map_type=one.type.name,
+            key_size=one.key_size,
+            value_size=one.value_size,
+            max_entries=max_entries.get(one.name, one.max_entries),
+            flags=one.flags,
+        )
+    program = spec.programs.get(failed_program(messages))
+    return Failure(program_type=program.type.name if program else "")

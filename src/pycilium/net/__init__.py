@@ -7,7 +7,7 @@ moves: what must happen inside another namespace happens on a thread of its own.
 
 from __future__ import annotations
 
-from pycilium.net import addresses, links, neighbours, routes, sock_diag, sysctl
+from pycilium.net import addresses, devices, links, neighbours, routes, sock_diag, sysctl
 from pycilium.net.fib import Fib
 from pycilium.net.links import LinkInfo
 from pycilium.net.netns import NetNS
@@ -17,6 +17,7 @@ __all__ = [
     "LinkInfo",
     "NetNS",
     "addresses",
+    "devices",
     "links",
     "neighbours",
     "routes",

@@ -6,11 +6,14 @@ pyroute2 passes unknown keywords to the wire; so nothing outside this package ca
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pycilium.errors import KernelError, PermissionDeniedError
+from pycilium.failure import Failure
 
 if TYPE_CHECKING:
     from pycilium.net.netns import NetNS
@@ -44,19 +47,24 @@ def call(route: Any, method: str, command: str, operation: str, name: str, **fie
     try:
         return list(getattr(route, method)(command, **fields))
     except NetlinkError as error:
-        if error.code == 1:
-            raise PermissionDeniedError(
-                1, operation, name, hint="it needs CAP_NET_ADMIN: run as root"
-            ) from error
-        detail = error.args[1] if len(error.args) > 1 and error.args[1] else ""
-        raise KernelError(error.code, operation, name, hint=_extack(error.code, detail)) from error
+        said = _extack(error)
+        failure = Failure(
+            operation=operation,
+            errno=error.code,
+            object=name,
+            kernel_text=said,
+            ifindex=fields.get("index", 0),
+            kind=fields.get("kind", ""),
+        )
+        kind = PermissionDeniedError if error.code == errno.EPERM else KernelError
+        hint = f"the kernel says: {said}" if said else ""
+        raise kind(error.code, operation, name, hint=hint, failure=failure).diagnosed() from error
 
 
-def _extack(code: int, detail: str) -> str:
+def _extack(error: Any) -> str:
     """What the kernel said beyond the errno."""
-    import os
-
-    return "" if not detail or detail == os.strerror(code) else f"the kernel says: {detail}"
+    detail = error.args[1] if len(error.args) > 1 and error.args[1] else ""
+    return "" if detail == os.strerror(error.code) else str(detail)
 
 
 def attributes(message: Any) -> dict[str, Any]:
