@@ -46,7 +46,7 @@ def test_iptables_takes_the_rules_and_one_more(mode):
     )
     assert held.count("-A KUBE-SERVICES -d") == 4
     assert held.count("DNAT") == 4
-    assert held.index("10.2.0.2:8080") < held.index("10.1.0.20:8080")
+    assert held.index("service-1 cluster IP") < held.index("service-2 cluster IP")
 
 
 @pytest.mark.root
