@@ -63,4 +63,6 @@ def test_nftables_takes_the_rules_and_one_more():
 
 def test_batches_say_the_same_as_one_transaction():
     wanted = kubeproxy.services(7, TARGET)
-    assert "".join(kubeproxy.nftables.batches(wanted, size=3)) == kubeproxy.nftables.nat_table(wanted)
+    assert "".join(kubeproxy.nftables.batches(wanted, size=3)) == kubeproxy.nftables.nat_table(
+        wanted
+    )

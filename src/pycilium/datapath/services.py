@@ -141,6 +141,28 @@ class Services:
                 entries=cache(lambda: tuple(service_columns.entries(self._core, batches))),
             )
 
+    def release(self, frontends: Iterable[Frontend]) -> Delta:
+        """Serve these no longer, and leave the connections that they have alone.
+
+        For handing services over: new connections find nothing here and go where the host sends
+        them. The others stay with their backends until a later apply() needs the room.
+        """
+        with self._core.lock:
+            self._core.require_open()
+            self._leave_columns()
+            gone = {one.frontend for one in self} & set(frontends)
+            rest = tuple(one for one in self if one.frontend not in gone)
+            self.pending = rest
+            try:
+                self._core.save()
+            finally:
+                self.pending = None
+            for step in self._writer.withdrawal(gone, self._table):
+                self._carry_out(step)
+            self._read_back()
+            self.apply(rest)
+            return Delta(removed=len(gone))
+
     def _as_columns(self) -> ColumnState:
         if self._columns is not None:
             return self._columns

@@ -144,4 +144,4 @@ class Collector:
     def result(self, jumps: tuple[Removal, ...]) -> Adoption:
         entries = {frontend: tuple(several) for frontend, several in self._entries.items()}
         services = tuple(self._services.values())
-        return Adoption(services, tuple(self._unread), jumps, entries)
+        return Adoption(services, tuple(dict.fromkeys(self._unread)), jumps, entries)
