@@ -21,7 +21,7 @@ import attrs
 import numpy as np
 
 from benchmarks import build, command, kubeproxy
-
+from benchmarks.contenders import TARGET
 from benchmarks.node import Node
 from benchmarks.report import Goal, Report, at_most
 from benchmarks.rounds import interleave

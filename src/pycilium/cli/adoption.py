@@ -120,7 +120,7 @@ def take_over(
     """
     if taken.exists:
         raise ConflictError(f"services are taken over already: {taken.pin}; release them first")
-    node = datapath.config.node_name
+    node = datapath.services.node_name
     found = {family: adoption for family in _FAMILIES
              if (adoption := _read_rules(mode, family, node)) is not None}  # fmt: skip
     if not any(one.jumps for one in found.values()):

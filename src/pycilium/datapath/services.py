@@ -58,6 +58,11 @@ class Services:
         config = self._core.config
         return Place(config.node_name, config.zone, bool(config.devices), config.maglev_size)
 
+    @property
+    def node_name(self) -> str:
+        """What backends of this node name as theirs."""
+        return self._core.config.node_name
+
     def __iter__(self) -> Iterator[ServiceLB]:
         if self._columns is not None:
             return service_columns.services_of(self._columns)

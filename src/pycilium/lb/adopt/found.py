@@ -142,6 +142,7 @@ class Collector:
         self._entries.setdefault(frontend, []).append(removal)
 
     def result(self, jumps: tuple[Removal, ...]) -> Adoption:
+        """Everything, with the rules that lead to all of it."""
         entries = {frontend: tuple(several) for frontend, several in self._entries.items()}
         services = tuple(self._services.values())
         return Adoption(services, tuple(dict.fromkeys(self._unread)), jumps, entries)

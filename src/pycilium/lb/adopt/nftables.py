@@ -42,12 +42,14 @@ def read(text: str, *, family: int = 4, node: str = "", file: str = "nft") -> Ad
     try:
         objects = json.loads(text)["nftables"]
         reader = _Reader(objects, {4: "ip", 6: "ip6"}[family], node)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        if "services" not in reader.chains:
+            raise SpecError("rules", file, f"a table {_TABLE} with a chain services")
+        return reader.read()
+    except SpecError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         allowed = f"what nft -j list table prints ({type(error).__name__}: {error})"
         raise SpecError("rules", text, allowed, origin=file) from None
-    if "services" not in reader.chains:
-        raise SpecError("rules", file, f"a table {_TABLE} with a chain services")
-    return reader.read()
 
 
 class _Reader:

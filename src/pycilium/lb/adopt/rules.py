@@ -39,6 +39,7 @@ class Rule:
 
     @property
     def comment(self) -> str:
+        """Whose the rule is, in kube-proxy's words."""
         return self.options.get("--comment", "")
 
     def only(self, *allowed: str, negated: tuple[str, ...] = ()) -> Rule:
