@@ -75,11 +75,17 @@ def held(ns: NetNS, mode: str, family: int, wanted: list[ServiceLB]) -> str:
     """What the tools print after the kernel has taken the rules."""
     if mode == "nftables":
         feed(ns, ["nft", "-f", "-"], kubeproxy.nftables.rules(wanted, node=NODE))
-        return feed(ns, ["nft", "-j", "list", "table", "ip6" if family == 6 else "ip",
-                         "kube-proxy"])  # fmt: skip
-    tool = f"ip{'6' if family == 6 else ''}tables-{mode}"
-    feed(ns, [f"{tool}-restore"], kubeproxy.iptables.rules(wanted, node=NODE))
-    return feed(ns, [f"{tool}-save"])
+    else:
+        rules = kubeproxy.iptables.rules(wanted, node=NODE)
+        feed(ns, [f"ip{'6' if family == 6 else ''}tables-{mode}-restore"], rules)
+    return listing(ns, mode, family)
+
+
+def listing(ns: NetNS, mode: str, family: int) -> str:
+    six = "6" if family == 6 else ""
+    if mode == "nftables":
+        return feed(ns, ["nft", "-j", "list", "table", f"ip{six}", "kube-proxy"])
+    return feed(ns, [f"ip{six}tables-{mode}-save"])
 
 
 def read(mode: str, family: int, text: str) -> Adoption:
@@ -236,3 +242,25 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
             nftables.read(text)
         except SpecError:
             continue
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", MODES)
+def test_one_service_of_two_goes_and_comes_back(mode: str) -> None:
+    """The tools take the commands; the other service's rules stay."""
+    from pycilium.cli.adoption import Part
+
+    wanted = [
+        ServiceLB(f"10.96.0.{n}:80/tcp", backends=["10.1.0.1:80"], name=f"ns/s{n}:http")
+        for n in (1, 2)
+    ]
+    name = mode if mode == "nftables" else f"iptables-{mode}"
+    with NetNS.create() as ns:
+        found = read(mode, 4, held(ns, mode, 4, wanted))
+        part = Part(name, 4, found.removals({wanted[0].frontend}))
+        ns.run(part.remove)
+        left = read(mode, 4, listing(ns, mode, 4))
+        assert left.services == (wanted[1],)
+        assert len(left.jumps) == len(found.jumps)
+        ns.run(part.restore)
+        assert same(read(mode, 4, listing(ns, mode, 4)).services, wanted)
