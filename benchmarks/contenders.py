@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks import cgroup, command, kubeproxy, pods
@@ -13,7 +13,7 @@ from pycilium import Policy, ServiceLB
 
 TARGET = (pods.SERVER, pods.PORT)
 
-Rules = Callable[[pods.Pods, list[kubeproxy.Service]], None]
+Rules = Callable[[pods.Pods, list[ServiceLB]], None]
 
 POLICY = f"""
 apiVersion: cilium.io/v2
@@ -48,7 +48,7 @@ def ruled(name: str, rules: Rules, count: int) -> Iterator[Path]:
     wanted = kubeproxy.services(count, TARGET)
     with pods.routed() as between, server(between.server, pods.PORT):
         rules(between, wanted)
-        yield Path(name, between.client, wanted[-1].address, wanted[-1].port)
+        yield Path(name, between.client, *_address(wanted[-1]))
 
 
 @contextmanager
@@ -63,13 +63,12 @@ def pycilium(name: str, count: int, *, at_socket: bool = False) -> Iterator[Path
         node.endpoint("client", pods.CLIENT, pod=between.client)
         node.endpoint("server", pods.SERVER, pod=between.server)
         node.apply_policies([Policy.from_yaml(POLICY)])
-        node.apply_services(service_objects(wanted))
-        node.require_rule(pods.CLIENT, wanted[-1].frontend, "server")
+        node.apply_services(wanted)
+        node.require_rule(pods.CLIENT, str(wanted[-1].frontend), "server")
         stack.enter_context(server(between.server, pods.PORT))
         # The event ring is read between the rounds, so that every connection writes its event.
         events = stack.enter_context(node.events())
-        target = wanted[-1]
-        way = (between.client, target.address, target.port)
+        way = (between.client, *_address(wanted[-1]))
         yield Path(name, *way, events.drain, directory)
 
 
@@ -79,19 +78,19 @@ def _sizes(count: int) -> dict[str, int]:
     return dict.fromkeys(maps, 2 * count) if count > 30_000 else {}
 
 
-def service_objects(wanted: Sequence[kubeproxy.Service]) -> list[ServiceLB]:
-    """The model values of services."""
-    return [ServiceLB(one.frontend, backends=[one.endpoint]) for one in wanted]
+def _address(service: ServiceLB) -> tuple[str, int]:
+    """Where a client connects."""
+    return str(service.frontend.address), service.frontend.port
 
 
-def iptables_legacy(between: pods.Pods, wanted: list[kubeproxy.Service]) -> None:
-    command.feed(between.node, command.IPTABLES_LEGACY, kubeproxy.iptables_rules(wanted))
+def iptables_legacy(between: pods.Pods, wanted: list[ServiceLB]) -> None:
+    command.feed(between.node, command.IPTABLES_LEGACY, kubeproxy.iptables.nat_table(wanted))
 
 
-def iptables_nft(between: pods.Pods, wanted: list[kubeproxy.Service]) -> None:
-    command.feed(between.node, command.IPTABLES_NFT, kubeproxy.iptables_rules(wanted))
+def iptables_nft(between: pods.Pods, wanted: list[ServiceLB]) -> None:
+    command.feed(between.node, command.IPTABLES_NFT, kubeproxy.iptables.nat_table(wanted))
 
 
-def nftables(between: pods.Pods, wanted: list[kubeproxy.Service]) -> None:
-    for batch in kubeproxy.nftables_batches(wanted):
+def nftables(between: pods.Pods, wanted: list[ServiceLB]) -> None:
+    for batch in kubeproxy.nftables.batches(wanted):
         command.feed(between.node, command.NFTABLES, batch)

@@ -21,7 +21,7 @@ import attrs
 import numpy as np
 
 from benchmarks import build, command, kubeproxy
-from benchmarks.contenders import TARGET, service_objects
+from benchmarks.contenders import TARGET
 from benchmarks.node import Node
 from benchmarks.report import Goal, Report, at_most
 from benchmarks.rounds import interleave
@@ -112,13 +112,12 @@ def _columns(start: int, size: int) -> tuple[memoryview, memoryview]:
 def _cold(sizes: Sizes) -> dict[str, Measure]:
     wanted = kubeproxy.services(sizes.services, TARGET)
     few = wanted[: sizes.nft_services]
-    rules, table = kubeproxy.iptables_rules(wanted), kubeproxy.nftables_rules(few)
-    objects = service_objects(wanted)
+    rules, table = kubeproxy.iptables.nat_table(wanted), kubeproxy.nftables.nat_table(few)
     return {
         f"{len(wanted):,} services, iptables-legacy-restore": lambda: _restore(
             command.IPTABLES_LEGACY, rules
         ),
-        f"{len(wanted):,} services, pycilium": lambda: _apply_cold(objects),
+        f"{len(wanted):,} services, pycilium": lambda: _apply_cold(wanted),
         f"{len(wanted):,} services, iptables-nft-restore": lambda: _restore(
             command.IPTABLES_NFT, rules
         ),
@@ -139,19 +138,18 @@ def _apply_cold(services: Sequence[ServiceLB]) -> float:
 def _changes(node: Node, theirs: NetNS, count: int) -> dict[str, Measure]:
     """One backend moves, in a table of `count` services; for iptables one service comes."""
     wanted = kubeproxy.services(count, TARGET)
-    desired = service_objects(wanted)
-    node.apply_services(desired)
-    command.feed(theirs, command.IPTABLES_LEGACY, kubeproxy.iptables_rules(wanted))
+    node.apply_services(wanted)
+    command.feed(theirs, command.IPTABLES_LEGACY, kubeproxy.iptables.nat_table(wanted))
     numbers = itertools.count(count)
     addition = (*command.IPTABLES_LEGACY, "--noflush")
 
     def add_rules() -> float:
         added = kubeproxy.service(next(numbers))
-        return command.feed(theirs, addition, kubeproxy.iptables_addition(added))
+        return command.feed(theirs, addition, kubeproxy.iptables.addition(added))
 
     def move_one() -> float:
-        moved = attrs.evolve(wanted[0], backend_port=next(numbers) % 50_000 + 1)
-        changed = [*service_objects([moved]), *desired[1:]]
+        backend = attrs.evolve(wanted[0].backends[0], port=next(numbers) % 50_000 + 1)
+        changed = [attrs.evolve(wanted[0], backends=[backend]), *wanted[1:]]
         return _timed(lambda: node.apply_services(changed))
 
     def move_ten() -> float:

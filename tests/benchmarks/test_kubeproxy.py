@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from benchmarks import kubeproxy
+from benchmarks.kubeproxy.shape import Shape
 
 TARGET = ("10.1.0.20", 8080)
 
@@ -28,10 +29,10 @@ def load(command, *inputs, then):
 
 def test_target_is_the_last_service():
     wanted = kubeproxy.services(300, TARGET)
-    assert len({one.address for one in wanted}) == 300
-    assert len({one.digest for one in wanted}) == 300
-    assert wanted[-1].endpoint == "10.1.0.20:8080"
-    assert TARGET[0] not in {one.backend for one in wanted[:-1]}
+    assert len({one.frontend for one in wanted}) == 300
+    assert len({Shape(one, "").digest for one in wanted}) == 300
+    assert str(wanted[-1].backends[0]) == "10.1.0.20:8080"
+    assert TARGET[0] not in {str(one.backends[0].address) for one in wanted[:-1]}
 
 
 @pytest.mark.root
@@ -39,21 +40,21 @@ def test_target_is_the_last_service():
 def test_iptables_takes_the_rules_and_one_more(mode):
     held = load(
         [f"iptables-{mode}-restore", "--noflush"],
-        kubeproxy.iptables_rules(kubeproxy.services(3, TARGET)),
-        kubeproxy.iptables_addition(kubeproxy.service(3)),
+        kubeproxy.iptables.nat_table(kubeproxy.services(3, TARGET)),
+        kubeproxy.iptables.addition(kubeproxy.service(3)),
         then=[f"iptables-{mode}-save", "-t", "nat"],
     )
-    assert held.count("-A KUBE-SERVICES") == 4
+    assert held.count("-A KUBE-SERVICES -d") == 4
     assert held.count("DNAT") == 4
-    assert held.index("10.2.0.2:8080") < held.index("10.1.0.20:8080")
+    assert held.index("service-1 cluster IP") < held.index("service-2 cluster IP")
 
 
 @pytest.mark.root
 def test_nftables_takes_the_rules_and_one_more():
     held = load(
         ["nft", "-f", "-"],
-        *kubeproxy.nftables_batches(kubeproxy.services(3, TARGET), size=2),
-        kubeproxy.nftables_addition(kubeproxy.service(3)),
+        *kubeproxy.nftables.batches(kubeproxy.services(3, TARGET), size=2),
+        kubeproxy.nftables.addition(kubeproxy.service(3)),
         then=["nft", "list", "ruleset"],
     )
     assert held.count("dnat to") == 4
@@ -62,4 +63,6 @@ def test_nftables_takes_the_rules_and_one_more():
 
 def test_batches_say_the_same_as_one_transaction():
     wanted = kubeproxy.services(7, TARGET)
-    assert "".join(kubeproxy.nftables_batches(wanted, size=3)) == kubeproxy.nftables_rules(wanted)
+    assert "".join(kubeproxy.nftables.batches(wanted, size=3)) == kubeproxy.nftables.nat_table(
+        wanted
+    )

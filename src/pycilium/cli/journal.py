@@ -33,6 +33,15 @@ class Journal:
         found: tuple[ServiceLB, ...] = serial.load(states[-1])
         return found
 
+    def clear(self) -> None:
+        """Forget every change: what comes now starts from another state."""
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to undo."""
+        return not self._read()
+
     def pop(self) -> None:
         """Forget the last change."""
         self._write(self._read()[:-1])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pycilium.cli.adoption import MODES, Taken, give_back, take_over
 from pycilium.cli.journal import Journal
 from pycilium.cli.output import structured, table
 from pycilium.cli.service_output import differences, show, to_dict
@@ -96,10 +97,16 @@ def apply(
 @_OUTPUT
 @_where
 def undo(dry_run: bool, output: str, pin: str, bpffs: str, state: str) -> None:
-    """Restore what was in force before the last apply; repeat it for the one before that."""
+    """Restore what was in force before the last apply; repeat it for the one before that.
+
+    Where nothing was applied since adopt, give the services back.
+    """
     from pycilium.datapath import Datapath
 
-    journal = Journal(state, pin)
+    journal, taken = Journal(state, pin), Taken(state, pin)
+    if journal.is_empty and taken.exists:
+        give_back(taken, bpffs, dry_run=dry_run)
+        return
     wanted = journal.last()
     with Datapath.adopt(pin, bpffs=bpffs) as datapath:
         before = tuple(datapath.services)
@@ -108,6 +115,61 @@ def undo(dry_run: bool, output: str, pin: str, bpffs: str, state: str) -> None:
             datapath.services.apply(wanted)
             journal.pop()
         _report(before, wanted, len(delta.entries), output)
+
+
+@lb.command()
+@click.option(
+    "--from", "source", type=click.Choice(MODES), required=True, help="kube-proxy's mode."
+)
+@click.option("--go-on", is_flag=True, help="Leave to kube-proxy's rules what cannot be taken.")
+@click.option(
+    "--socket-lb",
+    metavar="CGROUP",
+    help="Where there is no datapath yet: make one that serves the processes of this cgroup.",
+)
+@_DRY
+@_where
+def adopt(
+    source: str,
+    go_on: bool,
+    socket_lb: str | None,
+    dry_run: bool,
+    pin: str,
+    bpffs: str,
+    state: str,
+) -> None:
+    """Take services over from kube-proxy's rules, with no connection lost.
+
+    Stop kube-proxy first: it would put its rules back. New connections are then served here;
+    those that are open stay with the kernel's own connection tracking. Exit code 1 if something
+    was left to kube-proxy's rules.
+    """
+    from pycilium.datapath import Datapath, is_pinned
+
+    if is_pinned(pin, bpffs):
+        opened = Datapath.adopt(pin, bpffs=bpffs)
+    elif socket_lb is None:
+        allowed = "a pinned datapath whose endpoints are served; or --socket-lb CGROUP makes one"
+        raise SpecError("--pin", pin, allowed)
+    else:
+        opened = Datapath.open(pin=None if dry_run else pin, bpffs=bpffs, socket_lb=socket_lb)
+    with opened as datapath:
+        left = take_over(datapath, source, Taken(state, pin), go_on=go_on, dry_run=dry_run)
+    if not dry_run:
+        Journal(state, pin).clear()
+    sys.exit(1 if left else 0)
+
+
+@lb.command()
+@click.option("--to", "target", type=click.Choice(MODES), required=True, help="kube-proxy's mode.")
+@_DRY
+@_where
+def release(target: str, dry_run: bool, pin: str, bpffs: str, state: str) -> None:
+    """Give the services of adopt back to kube-proxy's rules, with no connection lost."""
+    taken = Taken(state, pin)
+    if taken.mode != target:
+        raise SpecError("--to", target, f"{taken.mode}, from which they were taken")
+    give_back(taken, bpffs, dry_run=dry_run)
 
 
 @lb.command(name="list")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pycilium.datapath.core import Core
-    from pycilium.lb import BackendRow, Changes
+    from pycilium.lb import BackendRow, Changes, ServiceTable
     from pycilium.model import Change, Frontend
     from pycilium.model.service import Network
 
@@ -78,6 +78,17 @@ class Writer:
         return tuple(
             Step(name, self._encode(name, rows), gone) for name, rows, gone in plan if rows
         )
+
+    def withdrawal(self, frontends: Iterable[Frontend], table: ServiceTable) -> tuple[Step, ...]:
+        """Takes services out of sight, with their source ranges; backends keep their rows."""
+        gone = {one.frontend: one for one in table.services if one.frontend in set(frontends)}
+        numbered = [(table.row(frontend).sources, one) for frontend, one in gone.items()]
+        sources = [(number, net) for number, one in numbered if number for net in one.source_ranges]
+        plan: tuple[tuple[str, list[tuple[Any, Any]]], ...] = (
+            ("pcl_services", [(self._key(frontend), {}) for frontend in gone]),
+            ("pcl_source_ranges", self._sources(sources)),
+        )
+        return tuple(Step(name, self._encode(name, rows), True) for name, rows in plan if rows)
 
     def entries(self, steps: Iterable[Step]) -> Iterator[Change]:
         """The steps as text."""

@@ -58,6 +58,11 @@ class Services:
         config = self._core.config
         return Place(config.node_name, config.zone, bool(config.devices), config.maglev_size)
 
+    @property
+    def node_name(self) -> str:
+        """What backends of this node name as theirs."""
+        return self._core.config.node_name
+
     def __iter__(self) -> Iterator[ServiceLB]:
         if self._columns is not None:
             return service_columns.services_of(self._columns)
@@ -140,6 +145,28 @@ class Services:
                 removed=len(changes.removed),
                 entries=cache(lambda: tuple(service_columns.entries(self._core, batches))),
             )
+
+    def release(self, frontends: Iterable[Frontend]) -> Delta:
+        """Serve these no longer, and leave the connections that they have alone.
+
+        For handing services over: new connections find nothing here and go where the host sends
+        them. The others stay with their backends until a later apply() needs the room.
+        """
+        with self._core.lock:
+            self._core.require_open()
+            self._leave_columns()
+            gone = {one.frontend for one in self} & set(frontends)
+            rest = tuple(one for one in self if one.frontend not in gone)
+            self.pending = rest
+            try:
+                self._core.save()
+            finally:
+                self.pending = None
+            for step in self._writer.withdrawal(gone, self._table):
+                self._carry_out(step)
+            self._read_back()
+            self.apply(rest)
+            return Delta(removed=len(gone))
 
     def _as_columns(self) -> ColumnState:
         if self._columns is not None:
