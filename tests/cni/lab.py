@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Lab:
     state: Path
     policies: Path
     command: Sequence[str] = MODULE
+    keys: Mapping[str, Any] = attrs.field(factory=dict)  # of every configuration
 
     def config(self, **more: Any) -> dict[str, Any]:
         return {
@@ -61,6 +62,7 @@ class Lab:
             "state": str(self.state),
             "policies": str(self.policies),
             "pools": [{"ipv4": "10.1.0.0/24", "ipv6": "fd00:1::/64", "quarantine": 0}],
+            **self.keys,
             **more,
         }
 
