@@ -107,9 +107,12 @@ def test_without_an_agent_it_becomes_python(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_dies_in_the_middle_is_done_without(
-    listener: socket.socket, tmp_path: Path
+    listener: socket.socket,
 ) -> None:
-    thread = threading.Thread(target=lambda: listener.accept()[0].close())
+    def refuse() -> None:
+        listener.accept()[0].close()
+
+    thread = threading.Thread(target=refuse)
     thread.start()
     config = json.dumps({"socket": listener.getsockname(), "python": "/bin/echo"}).encode()
     done = run(config, CNI_COMMAND="DEL")

@@ -70,15 +70,8 @@ def build_cni() -> None:
     source, versions = CNI / "shim.c", CNI / "versions.py"
     if _is_fresh(SHIM, [source, versions]):
         return
-    supported = json.dumps(runpy.run_path(str(versions))["SUPPORTED"])
-    flags = [
-        "-O2",
-        "-static",
-        "-s",
-        "-Wall",
-        "-Werror",
-        f"-DPCL_CNI_VERSIONS={json.dumps(supported)}",
-    ]
+    text = json.dumps(json.dumps(runpy.run_path(str(versions))["SUPPORTED"]))  # a C string of JSON
+    flags = ["-O2", "-static", "-s", "-Wall", "-Werror", f"-DPCL_CNI_VERSIONS={text}"]
     _run(_tool("gcc", "cc", package="gcc"), [*flags, str(source), "-o", str(SHIM)], "libc6-dev")
 
 
