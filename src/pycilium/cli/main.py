@@ -11,6 +11,7 @@ from pycilium import __version__
 
 _COMMANDS = {
     "bgp": "Speak BGP, and say what is announced to whom and why.",
+    "cni": "The plugin for container runtimes: install, remove, status.",
     "lb": "Services of a pinned datapath, from Kubernetes manifests.",
     "policy": "Ask, test and compare network policies.",
 }
