@@ -65,7 +65,19 @@ class Endpoints:
         address: one IPv4, one IPv6, or both. Raises SpecError, ConflictError where an address
         or name is taken, MapFullError and KernelError; after each of them nothing has changed.
         """
-        own = _addresses(address)
+        self._core.require_open()
+        given = (_addresses(address), labels, name, netns, ifname, mac)
+        return self._core.node.session(self._create, *given)
+
+    def _create(
+        self,
+        own: tuple[Address, ...],
+        labels: Any,
+        name: str | None,
+        netns: NetNSLike | None,
+        ifname: str,
+        mac: str | None,
+    ) -> Endpoint:
         with self._core.lock, ExitStack() as undo:
             number = self._admit(own, name, mac)
             parsed = self._labels(labels)
