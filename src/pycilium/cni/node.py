@@ -46,7 +46,8 @@ class Settings:
     state: the directory of the accounts and the queue. pin, bpffs: the datapath's. pools: see
     ipam.Pool. policies: a directory of policies that are put in force before a container is
     attached; empty: those that are in force stay. wait: seconds to wait for another process that
-    has the state; a runtime waits longer than the default.
+    has the state; a runtime waits longer than the default. hooks: of a datapath that is made here,
+    see Datapath.open(); containers come and go, and clsact lets them come fast.
     """
 
     state: Path = attrs.field(default=Path(STATE), converter=Path)
@@ -55,6 +56,7 @@ class Settings:
     pools: tuple[Pool, ...] = attrs.field(default=(), converter=_pools)
     policies: str = ""
     wait: float = 30.0
+    hooks: str = "clsact"
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
@@ -89,7 +91,7 @@ def opened(settings: Settings) -> Iterator[Network]:
         HostScope.open(
             settings.pools, path=settings.state / "ipam", wait=settings.wait
         ) as addresses,
-        standing_datapath(settings.pin, settings.bpffs) as datapath,
+        standing_datapath(settings.pin, settings.bpffs, hooks=settings.hooks) as datapath,
     ):
         yield Network(datapath, addresses, queue=settings.queue)
 
@@ -115,13 +117,13 @@ def queue_of(request: Request) -> Queue:
     return Settings.of(request.config).queue
 
 
-def standing_datapath(pin: str, bpffs: str = _BPFFS) -> Datapath:
-    """The pinned one, or a new one under that name."""
+def standing_datapath(pin: str, bpffs: str = _BPFFS, *, hooks: str = "clsact") -> Datapath:
+    """The pinned one as it is, or a new one under that name."""
     from pycilium.datapath import Datapath, is_pinned
 
     if is_pinned(pin, bpffs):
         return Datapath.adopt(pin, bpffs=bpffs)
-    return Datapath.open(pin=pin, bpffs=bpffs)
+    return Datapath.open(pin=pin, bpffs=bpffs, hooks=hooks)
 
 
 def apply_policies(datapath: Datapath, directory: str) -> None:

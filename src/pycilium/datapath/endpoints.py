@@ -299,7 +299,9 @@ class Endpoints:
         """Programs, identity, policy, then the entries; each step knows its way back."""
         core = self._core
         pins = core.link_pins(number)
-        attachments = Attachments.attach(core.node, core.object, device.ifindex, pins)
+        attachments = Attachments.attach(
+            core.config.hooks, core.node, core.object, device.ifindex, pins
+        )
         undo.callback(attachments.remove, core.node)
         identity, slot = self._policies.join(labels, own)
         undo.callback(self._policies.leave, identity)

@@ -62,7 +62,7 @@ class NodeDevices:
         for info in found:
             pins = core.link_pins(f"device{info.index}")
             self._attached[info.index] = Attachments.attach(
-                core.node, core.object, info.index, pins, PROGRAMS
+                core.config.hooks, core.node, core.object, info.index, pins, PROGRAMS
             )
 
     def adopt(self) -> None:
@@ -73,7 +73,7 @@ class NodeDevices:
         for info in found:
             pins = core.link_pins(f"device{info.index}")
             self._attached[info.index] = Attachments.adopt(
-                core.node, core.object, info.index, pins, PROGRAMS
+                core.config.hooks, core.node, core.object, info.index, pins, PROGRAMS
             )
 
     def replace_programs(self, fresh: Object) -> None:
