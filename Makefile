@@ -10,7 +10,7 @@ STAMPS := $(VENV)/.stamps
 # Debian 12; what the kernel needs is in the kernel. SYSTEMD_OFFLINE keeps the routing daemons,
 # which the tests start in namespaces of their own, from being started on the machine.
 PACKAGES := gcc libc6-dev linux-libc-dev libbpf-dev libelf-dev clang-19 llvm-19 clang-format-19 \
-	iproute2 iptables nftables bird2 frr gobgpd strace
+	iproute2 iptables nftables bird2 frr gobgpd strace containernetworking-plugins
 KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod cpio xz-utils
 
 PYTEST := $(BIN)/python -m pytest
@@ -95,4 +95,4 @@ format: build
 	@clang-format-19 -i $$(find bpf -name '*.[ch]')
 
 clean:
-	rm -rf build dist src/pycilium/_objects src/pycilium/libbpf/*.so docs/_build
+	rm -rf build dist src/pycilium/_objects src/pycilium/libbpf/*.so src/pycilium/cni/shim docs/_build

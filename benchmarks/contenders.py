@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks import cgroup, command, kubeproxy, pods
 from benchmarks.load import Path, server
-from benchmarks.node import Node
+from benchmarks.node_datapath import Node
 from pycilium import Policy, ServiceLB
 
 TARGET = (pods.SERVER, pods.PORT)

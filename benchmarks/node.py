@@ -1,70 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A datapath that lives in a namespace of the run's own."""
+"""A container's network: ADD and DEL of the CNI plugin, beside bridge with host-local.
+
+Both are called as a container runtime calls them: a process for each call, the configuration on
+its standard input, the namespace in its environment, from a node that is a namespace of the run's
+own. A round adds and removes one container by every plugin, in turn. "tcx" is the same plugin on
+TCX links in place of clsact filters; "alone" has no agent, so each call starts a Python. A
+container with the same labels is there already, as of a deployment with several; "first of its
+labels" is one whose policy set has to be made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from statistics import median
 
-from benchmarks.errors import BenchmarkError
-from pycilium import Datapath, Policy, ServiceLB
-from pycilium.libbpf import RingBuffer
+from benchmarks.cni_callers import Caller, Calls, bridge, pycilium
+from benchmarks.report import Report, at_most
 from pycilium.net import NetNS
 
+ROUNDS = 60
+ALONE_ROUNDS = 5
+SIZES = (10, 1_000)
+WORKERS = (8, 32)
+BASE = "bridge + host-local"
 
-class Node:
-    """Calls a Datapath inside its node's namespace, without moving the caller."""
 
-    def __init__(self, namespace: NetNS, datapath: Datapath) -> None:
-        self.namespace = namespace
-        self.datapath = datapath
+def run(*, rounds: int | None = None, quick: bool = False) -> Report:
+    """Measure the calls; P99 of few rounds is their worst."""
+    count = rounds or (2 if quick else ROUNDS)
+    report = Report("node")
+    with NetNS.create() as node, ExitStack() as stack:
+        ours = stack.enter_context(pycilium(node, "clsact"))
+        callers = {
+            BASE: stack.enter_context(bridge(node)),
+            "pycilium": ours,
+            "pycilium, tcx": stack.enter_context(pycilium(node, "tcx")),
+        }
+        both = {name: callers[name] for name in (BASE, "pycilium")}
+        with _each_has_one(list(callers.values())):
+            _report_calls(report, _interleaved(callers, count))
+            for workers in (2,) if quick else WORKERS:
+                _report_concurrent(report, both, workers, 4 if quick else 64)
+        _report_first(report, ours, count)
+        _report_alone(report, ours, 2 if quick else ALONE_ROUNDS)
+        for size in (3,) if quick else SIZES:
+            _report_flat(report, ours, size, count)
+    return report
 
-    @classmethod
-    def open(
-        cls,
-        namespace: NetNS,
-        *,
-        socket_lb: bool | Path = False,
-        sizes: dict[str, int] | None = None,
-    ) -> Node:
-        """Open a scoped datapath in the namespace."""
-        opened = namespace.run(lambda: Datapath.open(socket_lb=socket_lb, sizes=sizes))
-        return cls(namespace, opened)
 
-    def close(self) -> None:
-        self.namespace.run(self.datapath.close)
+def _interleaved(callers: dict[str, Caller], rounds: int) -> dict[str, Calls]:
+    """Namespaces go at the end: the kernel takes them apart later, and holds up who comes then."""
+    calls = {name: Calls() for name in callers}
+    with _pods((rounds + 2) * len(callers)) as pods:
+        turns = iter(pods)
+        for number in range(rounds + 2):
+            for name in list(callers) if number % 2 else list(callers)[::-1]:
+                added, removed = callers[name].turn(next(turns))
+                if number >= 2:  # the first ones make bridges and warm caches
+                    calls[name].add.append(added)
+                    calls[name].delete.append(removed)
+    return calls
 
-    def __enter__(self) -> Node:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+def _report_calls(report: Report, calls: dict[str, Calls]) -> None:
+    for kind in ("ADD", "DEL"):
+        for name, one in calls.items():
+            times = one.add if kind == "ADD" else one.delete
+            base = name == BASE
+            goal = at_most(1.0) if name == "pycilium" and kind == "ADD" else None
+            for word, value in (("p50", median(times)), ("p99", _p99(times))):
+                report.add(
+                    f"{kind} {word}: {name}",
+                    value * 1e3,
+                    "ms",
+                    reference=None if base else f"{kind} {word}: {BASE}",
+                    goal=goal if word == "p50" else None,
+                )
 
-    def endpoint(self, app: str, *addresses: str, pod: NetNS | None = None) -> int:
-        """The device of a new endpoint, labelled app=`app`, in an existing namespace or its own."""
-        create = self.datapath.endpoints.create
-        made = self.namespace.run(lambda: create(addresses, labels={"app": app}, netns=pod))
-        return made.ifindex
 
-    def apply_policies(self, policies: Sequence[Policy]) -> None:
-        self.namespace.run(self.datapath.policies.apply, policies)
+@contextmanager
+def _each_has_one(callers: Sequence[Caller]) -> Iterator[None]:
+    with ExitStack() as stack:
+        pods = stack.enter_context(_pods(len(callers)))
+        for caller, pod in zip(callers, pods, strict=True):
+            stack.enter_context(caller.standing([pod]))
+        yield
 
-    def events(self) -> RingBuffer:
-        """The ring of verdicts and drops."""
-        return RingBuffer(self.datapath.object.maps["pcl_events"])
 
-    def require_rule(self, source: str, destination: str, policy: str) -> None:
-        """Refuse to measure a connection that is not allowed by the policy of that name."""
-        endpoint = next(one for one in self.datapath.endpoints if str(one.ip) == source)
-        explained = self.namespace.run(self.datapath.explain, endpoint, destination)
-        if not explained.allowed or not explained.rule or explained.rule.policy != policy:
-            raise BenchmarkError(f"{policy} does not decide:\n{explained}")
+def _report_first(report: Report, caller: Caller, rounds: int) -> None:
+    with _pods(rounds) as pods:
+        times = [caller.turn(pod)[0] for pod in pods]
+    name = "ADD p50: pycilium, first of its labels"
+    report.add(name, median(times) * 1e3, "ms", reference=f"ADD p50: {BASE}")
 
-    def apply_services(self, services: Sequence[ServiceLB]) -> None:
-        self.datapath.services.apply(services)
+
+def _report_alone(report: Report, caller: Caller, rounds: int) -> None:
+    """Without an agent: what a restart costs the containers that come meanwhile."""
+    with caller.without_agent() as alone, _pods(rounds) as pods:
+        times = [alone.turn(pod)[0] for pod in pods]
+    name = "ADD p50: pycilium, alone"
+    report.add(name, median(times) * 1e3, "ms", reference=f"ADD p50: {BASE}")
+
+
+def _report_concurrent(
+    report: Report, callers: dict[str, Caller], workers: int, count: int
+) -> None:
+    for name, caller in callers.items():
+        with _pods(count) as pods, ThreadPoolExecutor(workers) as pool:
+            times = list(pool.map(caller.add, pods))
+            list(pool.map(caller.delete, pods))
+        reference = None if name == BASE else f"ADD p50, {workers} at once: {BASE}"
+        report.add(
+            f"ADD p50, {workers} at once: {name}", median(times) * 1e3, "ms", reference=reference
+        )
+
+
+def _report_flat(report: Report, caller: Caller, size: int, rounds: int) -> None:
+    """With so many containers on the node already."""
+    with _pods(size) as standing, caller.standing(standing), _pods(rounds) as pods:
+        times = [caller.turn(pod)[0] for pod in pods]
+    base = "ADD p50: pycilium"
+    report.add(f"ADD p50: pycilium, {size:,} endpoints", median(times) * 1e3, "ms", reference=base)
+
+
+@contextmanager
+def _pods(count: int) -> Iterator[Sequence[NetNS]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(_named()) for _ in range(count)]
+
+
+def _named() -> NetNS:
+    import secrets
+
+    return NetNS.create(f"bench-{secrets.token_hex(6)}")
+
+
+def _p99(times: Sequence[float]) -> float:
+    return sorted(times)[max(0, round(len(times) * 0.99) - 1)]

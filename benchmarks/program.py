@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import build, command, kubeproxy
 from benchmarks.contenders import TARGET
-from benchmarks.node import Node
+from benchmarks.node_datapath import Node
 from benchmarks.report import Goal, Report, at_most
 from benchmarks.rounds import interleave
 from pycilium import ServiceLB

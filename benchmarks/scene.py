@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import attrs
 
 from benchmarks.frames import ACK, SYN, Tuple, tcp_frame
-from benchmarks.node import Node
+from benchmarks.node_datapath import Node
 from benchmarks.wrapper import Place
 from pycilium import Policy, ServiceLB
 from pycilium.libbpf import Program, RingBuffer

@@ -8,6 +8,7 @@ PyciliumError
 │  ├─ PermissionDeniedError a capability is missing, confirmed by a probe
 │  └─ MapFullError          a map has no room: map, used, size
 ├─ SpecError(ValueError)    bad input, refused before any change: field, value, allowed
+├─ PoolExhaustedError       a pool has no address left: pool, need, size, what is in the way
 ├─ ConflictError            somebody else holds the hook, pin or address
 └─ ClosedError(RuntimeError) use after close
 """
@@ -152,6 +153,41 @@ class SpecError(PyciliumError, ValueError):
         field = self.field if len(self.field) <= 200 else f"...{self.field[-197:]}"
         text = f"{field}: {_shorten(self.value)} is not allowed; expected {self.allowed}"
         return where + _printable(text)
+
+
+class PoolExhaustedError(PyciliumError):
+    """A pool has no address to give now; free_in: seconds until one has rested long enough."""
+
+    def __init__(
+        self,
+        pool: str,
+        *,
+        family: int,
+        needed: int,
+        size: int,
+        allocated: int,
+        quarantined: int,
+        reserved: int,
+        free_in: float | None,
+    ) -> None:
+        self.pool = pool
+        self.family = family
+        self.needed = needed
+        self.size = size
+        self.allocated = allocated
+        self.quarantined = quarantined
+        self.reserved = reserved
+        self.free_in = free_in
+        super().__init__(pool, family)
+
+    def __str__(self) -> str:
+        text = (
+            f"pool {self.pool} has no IPv{self.family} address left: needs {self.needed}, "
+            f"of {self.size} are {self.allocated} allocated, {self.quarantined} in quarantine "
+            f"and {self.reserved} reserved"
+        )
+        wait = "" if self.free_in is None else f"; the next one is free in {self.free_in:.0f} s"
+        return _printable(text + wait)
 
 
 class ConflictError(PyciliumError):

@@ -49,6 +49,7 @@ GOALS = {
         "flaps: 3 sessions, process": 0,
     },
     "bgp": {},
+    "node": {"ADD p50: pycilium": 1},
 }
 
 

@@ -15,8 +15,8 @@ import pytest
 HEAVY = {"pyroute2", "kubernetes", "scapy", "grpc", "numpy", "asyncio", "rich", "yaml", "cffi"}
 SNAPSHOT = Path(__file__).parents[1] / "api" / "pycilium.txt"
 PACKAGES = (
-    "", ".bgp", ".bgp.bfd", ".datapath", ".datapath.xdp", ".doctor", ".errors", ".lb", ".lb.maglev",
-    ".libbpf", ".model", ".net", ".policy",
+    "", ".bgp", ".bgp.bfd", ".cni", ".datapath", ".datapath.xdp", ".doctor", ".durable", ".errors",
+    ".ipam", ".lb", ".lb.maglev", ".libbpf", ".model", ".net", ".policy",
 )  # fmt: skip
 SRC = str(Path(__file__).parents[2] / "src")
 
@@ -33,6 +33,8 @@ _CHEAP = [
     "import pycilium",
     "from pycilium import Datapath, Policy",
     "from pycilium.bgp import Family, Peer, Route, Router",
+    "from pycilium.ipam import HostScope, Pool",
+    "from pycilium.cni import Network, Plugin, Request",
 ]
 
 

@@ -11,6 +11,7 @@ from pycilium import __version__
 
 _COMMANDS = {
     "bgp": "Speak BGP, and say what is announced to whom and why.",
+    "cni": "The plugin for container runtimes: install, remove, status.",
     "doctor": "What is wrong with this machine, and how to mend it.",
     "explain": "What a code such as PYC-A1 means, or a tool's message.",
     "lb": "Services of a pinned datapath, from Kubernetes manifests.",

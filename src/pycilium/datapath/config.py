@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 
-from pycilium.errors import SpecError
+from pycilium.errors import NotSupportedError, SpecError
+from pycilium.libbpf import features
 from pycilium.model.label_filter import LabelFilter
 
 _CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; Python has no name for it
@@ -52,6 +53,30 @@ class EventLevel(enum.Enum):
         return list(EventLevel).index(self)
 
 
+class HookKind(enum.Enum):
+    """How programs get onto a device: TCX links (Linux 6.6), or filters of clsact."""
+
+    TCX = "tcx"
+    CLSACT = "clsact"
+
+    @classmethod
+    def of(cls, value: HookKind | str | None) -> HookKind:
+        """None: TCX where the kernel has it. Raises SpecError and NotSupportedError."""
+        if value is None:
+            return cls.TCX if features.have_tcx() else cls.CLSACT
+        try:
+            found = cls(value)
+        except ValueError:
+            raise SpecError("hooks", value, "one of tcx, clsact") from None
+        if found is cls.TCX and not features.have_tcx():
+            raise NotSupportedError("TCX", minimum_kernel="6.6")
+        return found
+
+
+def _hooks(value: HookKind | str | None) -> HookKind:
+    return HookKind.of(value)
+
+
 @attrs.frozen(kw_only=True)
 class Config:
     """What Datapath.open was asked for."""
@@ -72,6 +97,7 @@ class Config:
     masquerade_exclude: tuple[str, ...] = ()
     nat_ports: tuple[int, int] = NAT_PORTS
     maglev_size: int = 1021
+    hooks: HookKind = attrs.field(default=None, converter=_hooks)
 
     def variables(self, *, trace: bool = False) -> dict[str, dict[str, Any]]:
         """Values of the object's .rodata variables."""
@@ -101,6 +127,7 @@ class Config:
         return {
             **attrs.asdict(self, recurse=False),
             "events": self.events.value,
+            "hooks": self.hooks.value,
             "label_filter": list(self.label_filter.patterns),
         }
 

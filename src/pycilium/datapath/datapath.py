@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pycilium.datapath import cgroup, pins, status
-from pycilium.datapath.config import NAT_PORTS, Config, EventLevel
+from pycilium.datapath.config import NAT_PORTS, Config, EventLevel, HookKind
 from pycilium.datapath.core import SET_MAP, Core, check_sizes, require_privileges
 from pycilium.datapath.endpoints import Endpoints
 from pycilium.datapath.explain import Explainer
@@ -93,6 +93,7 @@ class Datapath:
         masquerade_exclude: Iterable[str] = (),
         nat_ports: tuple[int, int] = NAT_PORTS,
         maglev_size: int = 1021,
+        hooks: HookKind | str | None = None,
     ) -> Datapath: ...
 
     @overload
@@ -133,6 +134,7 @@ class Datapath:
         masquerade_exclude: Iterable[str] = (),
         nat_ports: tuple[int, int] = NAT_PORTS,
         maglev_size: int = 1021,
+        hooks: HookKind | str | None = None,
     ) -> Datapath | Balancer:
         """Load the programs; without `devices` nothing is attached until there are endpoints.
 
@@ -152,6 +154,8 @@ class Datapath:
         send out by them, but to the prefixes `masquerade_exclude`, leaves under the device's
         first address. nat_ports: first and last port that stand for others there; none that the
         node's own connections have. maglev_size: slots of a service's Maglev table, a prime.
+        hooks: "tcx" (None, where the kernel has it) or "clsact", which an endpoint is attached to
+        in a tenth of the time.
         Linux >= 6.1.
         Raises SpecError, PermissionDeniedError, NotSupportedError, ConflictError where the
         name is pinned already, VerifierError and KernelError.
@@ -177,6 +181,7 @@ class Datapath:
             guard_ports=guard_ports,
             maglev_size=_prime(maglev_size),
             **check_devices(devices, masquerade, masquerade_exclude, nat_ports),
+            hooks=HookKind.of(hooks),
         )
         if config.socket_lb and not services:
             raise SpecError("socket_lb", socket_lb, "False where services=False")
@@ -320,7 +325,7 @@ class Datapath:
         self._core.require_open()
         return status.Status(
             name=self.name,
-            hooks=status.hook_kind(),
+            hooks=self._core.config.hooks.value,
             endpoints=len(self.endpoints),
             identities=len(self.identities),
             policies=len(self.policies),

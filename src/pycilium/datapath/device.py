@@ -7,6 +7,7 @@ never asked for: nobody can claim to be the gateway.
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import attrs
@@ -38,8 +39,10 @@ def create_pair(
     node: NetNS, inside: NetNS, name: str, ifname: str, mac: str | None
 ) -> tuple[Device, int]:
     """A veth pair, both ends down; the device and the index of the endpoint's end."""
-    host, peer = links.create_veth(name, ifname, peer_ns=inside, peer_mac=mac, ns=node)
-    return Device(host.index, host.name, peer.mac, host.mac, host.netns_id is not None), peer.index
+    own = mac or _random_mac()  # chosen here, nobody has to ask for it inside
+    host = links.add_veth(name, ifname, peer_ns=inside, peer_mac=own, ns=node)
+    assert host.peer_index is not None
+    return Device(host.index, host.name, own, host.mac, host.netns_id is not None), host.peer_index
 
 
 def find(node: NetNS, which: str | int, mac: str) -> Device:
@@ -62,6 +65,12 @@ def configure_inside(
     inside: NetNS, index: int, device: Device, ifname: str, own: Sequence[Address]
 ) -> None:
     """Addresses, gateway and default routes of the endpoint's end, which comes up."""
+    inside.session(_configure, inside, index, device, ifname, own)
+
+
+def _configure(
+    inside: NetNS, index: int, device: Device, ifname: str, own: Sequence[Address]
+) -> None:
     silence_ipv6(ifname, own, inside)
     for address in own:
         addresses.add(f"{address}/{address.max_prefixlen}", index, ns=inside)
@@ -99,6 +108,12 @@ def _disable_ipv6(ifname: str, ns: NetNS) -> None:
     except KernelError as error:
         if error.errno != 2:  # a kernel without IPv6
             raise
+
+
+def _random_mac() -> str:
+    """Of an address that is administered locally and means one station."""
+    first, *rest = secrets.token_bytes(6)
+    return ":".join(f"{byte:02x}" for byte in (first & 0xFC | 0x02, *rest))
 
 
 def _reaches_out(info: LinkInfo) -> bool:

@@ -65,7 +65,19 @@ class Endpoints:
         address: one IPv4, one IPv6, or both. Raises SpecError, ConflictError where an address
         or name is taken, MapFullError and KernelError; after each of them nothing has changed.
         """
-        own = _addresses(address)
+        self._core.require_open()
+        given = (_addresses(address), labels, name, netns, ifname, mac)
+        return self._core.node.session(self._create, *given)
+
+    def _create(
+        self,
+        own: tuple[Address, ...],
+        labels: Any,
+        name: str | None,
+        netns: NetNSLike | None,
+        ifname: str,
+        mac: str | None,
+    ) -> Endpoint:
         with self._core.lock, ExitStack() as undo:
             number = self._admit(own, name, mac)
             parsed = self._labels(labels)
@@ -288,7 +300,9 @@ class Endpoints:
         """Programs, identity, policy, then the entries; each step knows its way back."""
         core = self._core
         pins = core.link_pins(number)
-        attachments = Attachments.attach(core.node, core.object, device.ifindex, pins)
+        attachments = Attachments.attach(
+            core.config.hooks, core.node, core.object, device.ifindex, pins
+        )
         undo.callback(attachments.remove, core.node)
         identity, slot = self._policies.join(labels, own)
         undo.callback(self._policies.leave, identity)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycilium.datapath.config import HookKind
 from pycilium.errors import KernelError
-from pycilium.libbpf import Hook, Link, Object, Program, TcFilter, features
+from pycilium.libbpf import Hook, Link, Object, Program, TcFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 
 _HANDLE = 0x70636C  # "pcl": by which our filter is found again on its hook
 PROGRAMS = {Hook.RX: "from_endpoint", Hook.TX: "to_endpoint"}
-
-
-def kind() -> str:
-    """Which way this kernel has."""
-    return "tcx" if features.have_tcx() else "clsact"
 
 
 class Attachments:
@@ -39,6 +35,7 @@ class Attachments:
     @classmethod
     def attach(
         cls,
+        kind: HookKind,
         node: NetNS,
         loaded: Object,
         ifindex: int,
@@ -49,7 +46,8 @@ class Attachments:
         attached = cls({}, pins or {}, programs)
         try:
             for hook, name in programs.items():
-                attached._links[hook] = node.run(_attach, loaded.programs[name], ifindex, hook)
+                program = loaded.programs[name]
+                attached._links[hook] = node.run(_attach, kind, program, ifindex, hook)
                 attached._pin(hook)
         except BaseException:
             attached.remove(node)
@@ -59,6 +57,7 @@ class Attachments:
     @classmethod
     def adopt(
         cls,
+        kind: HookKind,
         node: NetNS,
         loaded: Object,
         ifindex: int,
@@ -66,12 +65,12 @@ class Attachments:
         programs: Mapping[Hook, str] = PROGRAMS,
     ) -> Attachments:
         """Open the pinned links again; a filter has no pin and is replaced by its like."""
-        if not features.have_tcx():
-            return cls.attach(node, loaded, ifindex, pins, programs)
+        if kind is HookKind.CLSACT:
+            return cls.attach(kind, node, loaded, ifindex, pins, programs)
         adopted = cls({}, pins, programs)
         for hook, name in programs.items():
-            link = _open_live(pins[hook])
-            adopted._links[hook] = link or node.run(_attach, loaded.programs[name], ifindex, hook)
+            program, link = loaded.programs[name], _open_live(pins[hook])
+            adopted._links[hook] = link or node.run(_attach, kind, program, ifindex, hook)
             if link is None:
                 adopted._pin(hook)
         return adopted
@@ -104,8 +103,8 @@ class Attachments:
             link.pin(self._pins[hook])
 
 
-def _attach(program: Program, ifindex: int, hook: Hook) -> Link | TcFilter:
-    if features.have_tcx():
+def _attach(kind: HookKind, program: Program, ifindex: int, hook: Hook) -> Link | TcFilter:
+    if kind is HookKind.TCX:
         return Link.attach_tcx(program, ifindex, hook)
     return TcFilter.attach(program, ifindex, hook, handle=_HANDLE)
 

@@ -61,7 +61,7 @@ class NodeDevices:
         for info in found:
             pins = core.link_pins(f"device{info.index}")
             self._attached[info.index] = Attachments.attach(
-                core.node, core.object, info.index, pins, PROGRAMS
+                core.config.hooks, core.node, core.object, info.index, pins, PROGRAMS
             )
 
     def adopt(self) -> None:
@@ -72,7 +72,7 @@ class NodeDevices:
         for info in found:
             pins = core.link_pins(f"device{info.index}")
             self._attached[info.index] = Attachments.adopt(
-                core.node, core.object, info.index, pins, PROGRAMS
+                core.config.hooks, core.node, core.object, info.index, pins, PROGRAMS
             )
 
     def replace_programs(self, fresh: Object) -> None:

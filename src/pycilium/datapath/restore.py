@@ -103,7 +103,9 @@ def _endpoint(
         identity=identity,
         slot=row["slot"],
         device=device,
-        attachments=Attachments.adopt(core.node, core.object, device.ifindex, pins),
+        attachments=Attachments.adopt(
+            core.config.hooks, core.node, core.object, device.ifindex, pins
+        ),
         netns=_namespace(row),
         ifname=row["ifname"],
         created=row["created"],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pycilium.datapath import hooks
 from pycilium.datapath.node_devices import overlap
 from pycilium.libbpf import features
 
@@ -133,8 +132,3 @@ def read_devices(devices: NodeDevices, core: Core) -> str:
         own = [str(address) for address in (one.ipv4, one.ipv6) if address]
         shown.append(f"{one.name} ({', '.join(own) or 'no address: nothing can leave under it'})")
     return "; ".join(filter(None, (", ".join(shown) or "none", overlap(core))))
-
-
-def hook_kind() -> str:
-    """How programs are attached here."""
-    return hooks.kind()

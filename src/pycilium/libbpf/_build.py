@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one build step: the CFFI extension and every bpf/*.bpf.c.
+"""The one build step: the CFFI extension, the CNI executable and every bpf/*.bpf.c.
 
 Hatchling calls it for wheels and editable installs; `python _build.py` builds in place and
 skips what is up to date. It must not import pycilium: nothing is built yet.
@@ -7,7 +7,9 @@ skips what is up to date. It must not import pycilium: nothing is built yet.
 
 from __future__ import annotations
 
+import json
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 EXTENSION = HERE / "_bpf.abi3.so"
 OBJECTS = HERE.parent / "_objects"
+CNI = HERE.parent / "cni"
+SHIM = CNI / "shim"
 ABI = 0x030B0000  # CPython 3.11: the oldest that pycilium runs on
 
 
@@ -30,6 +34,7 @@ class BuildError(Exception):
 def build() -> None:
     """Build whatever is older than its sources."""
     build_extension()
+    build_cni()
     for source in sorted((ROOT / "bpf").glob("*.bpf.c")):
         build_object(source)
 
@@ -58,6 +63,16 @@ def build_extension() -> None:
         ]
         flags += [f"-I{include}", str(generated), "-o", str(EXTENSION), "-lbpf"]
         _run(_tool("gcc", "cc", package="gcc"), flags, "libbpf-dev and python3-dev")
+
+
+def build_cni() -> None:
+    """The executable that container runtimes start: static, so that it runs on any of them."""
+    source, versions = CNI / "shim.c", CNI / "versions.py"
+    if _is_fresh(SHIM, [source, versions]):
+        return
+    text = json.dumps(json.dumps(runpy.run_path(str(versions))["SUPPORTED"]))  # a C string of JSON
+    flags = ["-O2", "-static", "-s", "-Wall", "-Werror", f"-DPCL_CNI_VERSIONS={text}"]
+    _run(_tool("gcc", "cc", package="gcc"), [*flags, str(source), "-o", str(SHIM)], "libc6-dev")
 
 
 def build_object(source: Path) -> None:

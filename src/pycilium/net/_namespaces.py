@@ -18,11 +18,31 @@ from pycilium.errors import KernelError, PermissionDeniedError
 _CLONE_NEWNET = 0x40000000
 _THREAD_NS = "/proc/thread-self/ns/net"
 T = TypeVar("T")
+here = threading.local()  # in a session: `ns`, and `route` once something was asked
 
 
 def run_inside(fd: int, function: Callable[..., T], *arguments: Any) -> T:
     """Call a function on a thread of its own inside the namespace behind a descriptor."""
     return _on_thread(lambda: _enter(fd), function, *arguments)
+
+
+def run_session(ns: Any, function: Callable[..., T], *arguments: Any) -> T:
+    """The same, and what it asks of this namespace needs neither thread nor socket of its own."""
+
+    def body() -> T:
+        here.ns, here.route = ns, None
+        try:
+            return function(*arguments)
+        finally:
+            if here.route is not None:
+                here.route.close()
+
+    return run_inside(ns.fd, body)
+
+
+def is_session_of(ns: object) -> bool:
+    """Whether the calling thread is a session's of this namespace."""
+    return getattr(here, "ns", None) is ns
 
 
 def create() -> int:

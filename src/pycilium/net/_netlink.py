@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pycilium.errors import KernelError, PermissionDeniedError
 from pycilium.failure import Failure
+from pycilium.net._namespaces import here, is_session_of
 
 if TYPE_CHECKING:
     from pycilium.net.netns import NetNS
@@ -28,16 +29,23 @@ def inside(ns: NetNS | None, function: Callable[[Any], T]) -> T:
         with connect() as route:
             return function(route)
 
+    if ns is not None and is_session_of(ns):
+        here.route = here.route or _open()
+        return function(here.route)
     return body() if ns is None else ns.run(body)
 
 
 @contextmanager
 def connect() -> Iterator[Any]:
     """A netlink socket in the calling thread's namespace."""
+    with _open() as route:
+        yield route
+
+
+def _open() -> Any:
     from pyroute2 import IPRoute
 
-    with IPRoute(ext_ack=True) as route:  # the kernel says why, not only what
-        yield route
+    return IPRoute(ext_ack=True)  # the kernel says why, not only what
 
 
 def call(route: Any, method: str, command: str, operation: str, name: str, **fields: Any) -> Any:

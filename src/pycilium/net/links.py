@@ -41,6 +41,21 @@ def create_veth(
     ns: NetNS | None = None,
 ) -> tuple[LinkInfo, LinkInfo]:
     """A veth pair, both ends down, the second one in `peer_ns` (None: beside the first)."""
+    near = add_veth(name, peer, peer_ns=peer_ns, mtu=mtu, mac=mac, peer_mac=peer_mac, ns=ns)
+    return near, get(peer, ns=peer_ns or ns)
+
+
+def add_veth(
+    name: str,
+    peer: str,
+    *,
+    peer_ns: NetNS | None = None,
+    mtu: int | None = None,
+    mac: str | None = None,
+    peer_mac: str | None = None,
+    ns: NetNS | None = None,
+) -> LinkInfo:
+    """The same without a look at the second end: its index is the first one's peer_index."""
     _check_name(name)
     _check_name(peer)
     other = _fields(mtu=mtu, address=_checked_mac(peer_mac))
@@ -55,7 +70,7 @@ def create_veth(
         )
 
     _netlink.inside(ns, create)
-    return get(name, ns=ns), get(peer, ns=peer_ns or ns)
+    return get(name, ns=ns)
 
 
 def get(which: str | int, *, ns: NetNS | None = None) -> LinkInfo:
