@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from benchmarks.report import Report
 from pycilium.errors import PyciliumError
 
-NAMES = ("packet", "connect", "program", "policy", "bfd", "bgp", "xdp", "node")
+NAMES = ("packet", "lb", "program", "policy", "bfd", "bgp", "xdp", "node")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
