@@ -29,6 +29,7 @@ from pycilium.net import NetNS
 ROUNDS = 5
 SIZES = (10_000, 100_000)
 BACKENDS = 10
+HEAP = 1024  # bytes per service
 OBJECTS = 10_000  # 100,000 services of ten backends as objects are a million of Backend
 
 _MAPS = ("pcl_backends", "pcl_slots", "pcl_services")
@@ -170,7 +171,9 @@ def _add_memory(report: Report, load: Load) -> None:
     with NetNS.create() as namespace, Node.open(namespace, sizes=load.sizes) as node:
         services, columns = node.datapath.services, load.columns()
         used = _heap(lambda: services.apply_columns(columns))
-        report.add(heap, used / load.services, "B")
+        allowed = f"{load}, Python heap per service, allowed"
+        report.add(allowed, HEAP, "B")
+        report.add(heap, used / load.services, "B", reference=allowed, goal=at_most(1))
         maps = node.datapath.object.maps
         held = sum(_locked(maps[name]) for name in _MAPS)
         report.add(f"{load}, kernel memory of the maps", held / 2**20, "MiB")

@@ -24,6 +24,7 @@ GOALS = {
         "connections: pycilium at the socket, 3 services, beside 1 service": 0.98,
         "connect p50: pycilium at the socket, 3 services": 1.05,
         "20 services of 3 backends, by columns": 2.5,
+        "20 services of 3 backends, Python heap per service, by columns": 1,
     },
     "policy": {
         "40 identities, 20 policies: cold": 1,
