@@ -41,5 +41,5 @@ def services(count: int, target: tuple[str, int]) -> list[ServiceLB]:
 
 
 def with_udp(wanted: list[ServiceLB], target: tuple[str, int]) -> list[ServiceLB]:
-    """The same, with the last service's UDP port in front."""
-    return [service(len(wanted) - 1, target, protocol=UDP), *wanted]
+    """The same, with the UDP port of the last one at the end: rules are walked."""
+    return [*wanted, service(len(wanted) - 1, target, protocol=UDP)]
