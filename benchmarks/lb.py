@@ -4,7 +4,8 @@
 Client and server run with real-time priority on processors of their own. A
 round measures every path once. `plain routed veth` is the limit: no rules, no
 connection tracking. The measured service is the last of 1, 1,000 or 10,000, and
-for pycilium also of 100,000, which the rules' tools do not load in bounded time.
+for pycilium also of 100,000; kube-proxy's modes stop at 10,000, where one
+transaction of nft takes most of a minute and is cut into batches.
 A UDP request has a socket of its own. Then the tables are written: benchmarks/columns.py.
 """
 

@@ -12,7 +12,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-LIMIT = "plain routed veth"
 # Okabe and Ito's palette; markers tell the lines apart without colour.
 STYLES = {
     "pycilium": ("#0072B2", "o"),
@@ -62,7 +61,7 @@ def requests(result: Result) -> Figure:
     """UDP requests against the number of services."""
     title = "Median time of a UDP request and its answer, last of N services"
     label = "plain routed veth without rules = 1"
-    return _by_size(result, "UDP request p50", title, label, log=True)
+    return _by_size(result, "UDP request p50", title, label, log=False)
 
 
 def packets(result: Result) -> Figure:
@@ -96,7 +95,8 @@ def _by_size(result: Result, label: str, title: str, unit: str, *, log: bool) ->
         sizes, values = zip(*points, strict=True)
         axes.plot(sizes, values, color=colour, marker=marker)
         ends.append((sizes[-1], values[-1], f"{mode} {values[-1]:.2f}", colour))
-    axes.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    last = max(end[0] for end in ends)
+    axes.plot([1, last], [1, 1], color="black", linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
     axes.set_xlabel("services")
     axes.set_ylabel(unit)
@@ -107,7 +107,7 @@ def _by_size(result: Result, label: str, title: str, unit: str, *, log: bool) ->
     else:
         axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlim(right=max(end[0] for end in ends) * 60)
+    axes.set_xlim(right=last * 200)
     axes.set_xticks(sorted({size for line in _lines(result, label).values() for size, _ in line}))
     axes.minorticks_off() if not log else axes.xaxis.minorticks_off()
     _label(axes, ends)
