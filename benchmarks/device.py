@@ -67,7 +67,7 @@ class DeviceCase:
     new: bool = False
 
     def wrap(self, device: Device) -> Wrapped:
-        """Established connections come back between batches, as others evict them."""
+        """Established connections are opened anew between batches, and keep their port."""
         if self.new:
             renumber = Renumber(PORT_OFFSET, ADDRESS_OFFSET, 0xFF)
             flow = Tuple("172.20.8.0", NODE, 0, self.port)

@@ -107,8 +107,11 @@ def _wrap(case: Case, around: Scene) -> Wrapped:
 
 
 def _device_cases(stack: ExitStack, fill: int) -> dict[str, Wrapped]:
-    where = stack.enter_context(at_device.device())
-    wrapped = {case.name: stack.enter_context(case.wrap(where)) for case in at_device.CASES}
+    """New connections have a node of their own: they evict, and a port once taken must stay."""
+    where = {new: stack.enter_context(at_device.device()) for new in (False, True)}
+    wrapped = {
+        case.name: stack.enter_context(case.wrap(where[case.new])) for case in at_device.CASES
+    }
     for case in at_device.CASES:
         if case.new:
             wrapped[case.name].measure(fill)
