@@ -81,7 +81,7 @@ def packets(result: Result) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.08, y=0.01)
     axes.set_xlabel("multiples of R: one LRU lookup and a redirect")
-    title = "Cost of a packet; black: the goal; blue: met, orange: missed, grey: none set"
+    title = "Cost of a packet\nblack: the goal; blue: met, orange: missed, grey: none"
     _finish(axes, title)
     return figure
 
