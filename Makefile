@@ -15,7 +15,7 @@ KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod cpio xz-utils
 
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup build demo test test-long test-kernels bench wheel lint format docs clean
+.PHONY: setup build demo test test-long test-kernels bench bench-results bench-report wheel lint format docs clean
 
 setup: $(STAMPS)/python build
 
@@ -43,7 +43,7 @@ $(VENV)/pyvenv.cfg:
 $(STAMPS)/python: pyproject.toml $(VENV)/pyvenv.cfg $(STAMPS)/packages
 	@echo "installing Python packages"
 	@$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install -q --group test --group lint --group wheel cffi hatchling editables
+	@$(BIN)/python -m pip install -q --group test --group lint --group wheel --group bench cffi hatchling editables
 	@$(BIN)/python -m pip install -q --no-build-isolation -e '.[all]'
 	@touch $@
 
@@ -77,6 +77,12 @@ $(STAMPS)/kernel-packages: $(STAMPS)/python
 
 bench: build
 	@$(SUDO) $(BIN)/python -m benchmarks --all
+
+bench-results: build
+	@$(SUDO) $(BIN)/python -m benchmarks --all --save
+
+bench-report: build
+	@$(BIN)/python -m benchmarks.publish
 
 wheel: build
 	@rm -rf dist

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks NAME [--json] [--rounds N] [--quick]`, or `--all`."""
+"""`python -m benchmarks NAME [--json] [--save] [--rounds N] [--quick]`, or `--all`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from benchmarks import results
 from benchmarks.report import Report
 from pycilium.errors import PyciliumError
 
-NAMES = ("packet", "connect", "program", "policy", "bfd", "bgp", "xdp", "node")
+NAMES = ("packet", "lb", "program", "policy", "bfd", "bgp", "xdp", "node")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in NAMES if options.all else [options.name]:
             report = run(name, rounds=options.rounds, quick=options.quick)
+            if options.save:
+                results.save(report)
             print(report.to_json() if options.json else f"{report}\n", flush=True)
     except PyciliumError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -40,6 +43,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     which.add_argument("name", nargs="?", choices=NAMES, help="what to measure")
     which.add_argument("--all", action="store_true", help="measure everything")
     parser.add_argument("--json", action="store_true", help="one JSON object per benchmark")
+    parser.add_argument("--save", action="store_true", help="keep it in benchmarks/results")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="interleaved rounds")
     parser.add_argument("--quick", action="store_true", help="check that it runs; no figures")
     return parser.parse_args(arguments)

@@ -32,6 +32,8 @@ spec:
     - ports:
       - port: "{pods.PORT}"
         protocol: TCP
+      - port: "{pods.PORT}"
+        protocol: UDP
 """
 
 
@@ -47,7 +49,7 @@ def ruled(name: str, rules: Rules, count: int) -> Iterator[Path]:
     """The same veths and routes, with `count` services in the node's rules."""
     wanted = kubeproxy.services(count, TARGET)
     with pods.routed() as between, server(between.server, pods.PORT):
-        rules(between, wanted)
+        rules(between, kubeproxy.with_udp(wanted, TARGET))
         yield Path(name, between.client, *_address(wanted[-1]))
 
 
@@ -63,7 +65,7 @@ def pycilium(name: str, count: int, *, at_socket: bool = False) -> Iterator[Path
         node.endpoint("client", pods.CLIENT, pod=between.client)
         node.endpoint("server", pods.SERVER, pod=between.server)
         node.apply_policies([Policy.from_yaml(POLICY)])
-        node.apply_services(wanted)
+        node.apply_services(kubeproxy.with_udp(wanted, TARGET))
         node.require_rule(pods.CLIENT, str(wanted[-1].frontend), "server")
         stack.enter_context(server(between.server, pods.PORT))
         # The event ring is read between the rounds, so that every connection writes its event.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drive one TCP path: a server in one namespace, measured clients in another."""
+"""Drive one path with TCP and UDP: a server in one namespace, measured clients in another."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Sample:
     connect_p50: float
     connect_p99: float
     trip_p50: float
+    udp_p50: float
+    udp_p99: float
 
 
 @attrs.frozen

@@ -27,9 +27,12 @@ class Node:
         *,
         socket_lb: bool | Path = False,
         sizes: dict[str, int] | None = None,
+        devices: Sequence[str] = (),
     ) -> Node:
         """Open a scoped datapath in the namespace."""
-        opened = namespace.run(lambda: Datapath.open(socket_lb=socket_lb, sizes=sizes))
+        opened = namespace.run(
+            lambda: Datapath.open(socket_lb=socket_lb, sizes=sizes, devices=devices)
+        )
         return cls(namespace, opened)
 
     def close(self) -> None:

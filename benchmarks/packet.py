@@ -19,17 +19,17 @@ from functools import partial
 from ipaddress import ip_address
 
 from benchmarks import build
+from benchmarks import device as at_device
 from benchmarks.cases import CASES, POD, REDIRECT, Case
 from benchmarks.report import Report
 from benchmarks.rounds import interleave
 from benchmarks.scene import Pod, Scene, scene
-from benchmarks.wrapper import Wrapped
+from benchmarks.wrapper import EVENTS, Wrapped
 from pycilium.libbpf import Object, ObjectSpec
 
 ROUNDS = 31
 REPEAT = 50_000
 FILL = 300_000  # new connections before the first round: more than the table holds
-EVENTS = 5_000  # events that fit into the ring between two drains
 
 EMPTY = "wrapper and an empty program"
 REFERENCE = "R"
@@ -40,9 +40,12 @@ def run(*, rounds: int | None = None, quick: bool = False) -> Report:
     repeat, fill = (1_000, 1_000) if quick else (REPEAT, FILL)
     with one_processor(), scene() as around, ExitStack() as stack:
         subjects = _references(around, stack) | _cases(around, stack, fill)
+        subjects |= _device_cases(stack, fill)
         samples = interleave(
             subjects, rounds or (2 if quick else ROUNDS), lambda subject: subject.measure(repeat)
         )
+        for case in at_device.CASES:  # still so: the ports that the node took have not changed
+            subjects[case.name].expect(case.verdict)
     return _report({name: min(measured) for name, measured in samples.items()})
 
 
@@ -52,6 +55,8 @@ def _report(cost: dict[str, float]) -> Report:
         report.add(name, cost[name], "ns")
     for case in CASES:
         report.add(case.name, cost[case.name], "ns", reference=REFERENCE, goal=case.goal)
+    for at in at_device.CASES:
+        report.add(at.name, cost[at.name], "ns", reference=REFERENCE)
     return report
 
 
@@ -99,6 +104,20 @@ def _wrap(case: Case, around: Scene) -> Wrapped:
         flow, reply = case.connection.flow, case.connection.reply
         return load(before=lambda: around.establish(flow, reply))
     return load(before=around.events.drain, batch=EVENTS)
+
+
+def _device_cases(stack: ExitStack, fill: int) -> dict[str, Wrapped]:
+    """New connections have a node of their own: they evict, and a port once taken must stay."""
+    where = {new: stack.enter_context(at_device.device()) for new in (False, True)}
+    wrapped = {
+        case.name: stack.enter_context(case.wrap(where[case.new])) for case in at_device.CASES
+    }
+    for case in at_device.CASES:
+        if case.new:
+            wrapped[case.name].measure(fill)
+    for case in at_device.CASES:
+        wrapped[case.name].expect(case.verdict)
+    return wrapped
 
 
 @contextmanager

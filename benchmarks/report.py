@@ -140,10 +140,11 @@ def _cells(row: Row) -> tuple[str, ...]:
     met = {None: "", True: "yes", False: "no"}[row.met]
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
     goal = "" if row.goal is None else str(row.goal)
-    return (row.name, _number(row.value), row.unit, ratio, row.reference or "", goal, met)
+    return (row.name, number(row.value), row.unit, ratio, row.reference or "", goal, met)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Four digits, or all of a large number's."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

@@ -13,6 +13,8 @@ from benchmarks.errors import BenchmarkError
 from pycilium.libbpf import Object, ObjectSpec, Program, TestRun
 from pycilium.net import NetNS
 
+EVENTS = 5_000  # events that fit into the ring between two drains
+
 
 @attrs.frozen
 class Renumber:

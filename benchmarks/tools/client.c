@@ -3,8 +3,9 @@
  * client ADDRESS PORT CONNECTIONS ROUND_TRIPS PROCESSOR: measure one path.
  *
  * A connection is socket, connect (timed), write one byte, read one byte, close
- * with RST; a round trip is one byte to and fro on one open connection. Prints
- * one JSON object: connections per second and the quantiles in nanoseconds.
+ * with RST; a round trip is one byte to and fro on one open connection; then as
+ * many UDP requests, each answered. Prints one JSON object: connections per
+ * second and the quantiles in nanoseconds.
  */
 #include "realtime.h"
 
@@ -25,17 +26,24 @@ static long long now_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-static int open_connection(void)
+static int open_socket(int type)
 {
 	struct linger reset = {.l_onoff = 1};
 	struct timeval patience = {.tv_sec = 5};
-	int connection = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	int connection = socket(AF_INET, type, 0);
 
 	if (connection < 0)
 		fail("socket");
 	setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	return connection;
+}
+
+static int open_connection(void)
+{
+	int connection = open_socket(SOCK_STREAM), on = 1;
+
 	setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	return connection;
 }
@@ -98,6 +106,20 @@ static void measure_round_trips(int count, long long *trip_ns)
 	close(connection);
 }
 
+/* Each from a socket of its own, as a resolver asks. */
+static void measure_requests(int count, long long *request_ns)
+{
+	for (int i = 0; i < count; i++) {
+		int connection = open_socket(SOCK_DGRAM);
+		long long before = now_ns();
+
+		connect_to_target(connection);
+		round_trip(connection);
+		request_ns[i] = now_ns() - before;
+		close(connection);
+	}
+}
+
 static long long *samples(int count)
 {
 	long long *room = calloc(count + 1, sizeof(*room));
@@ -109,7 +131,7 @@ static long long *samples(int count)
 
 int main(int argc, char **argv)
 {
-	long long *connect_ns, *trip_ns;
+	long long *connect_ns, *trip_ns, *udp_ns;
 	int connections, trips;
 	double rate;
 
@@ -122,13 +144,18 @@ int main(int argc, char **argv)
 	trips = atoi(argv[4]);
 	connect_ns = samples(connections);
 	trip_ns = samples(trips);
+	udp_ns = samples(trips);
 	run_realtime_on(atoi(argv[5]));
 	rate = measure_connections(connections, connect_ns);
 	measure_round_trips(trips, trip_ns);
+	measure_requests(trips, udp_ns);
 	qsort(connect_ns, connections, sizeof(*connect_ns), by_value);
 	qsort(trip_ns, trips, sizeof(*trip_ns), by_value);
-	printf("{\"rate\": %.1f, \"connect_p50\": %lld, \"connect_p99\": %lld, \"trip_p50\": %lld}\n",
+	qsort(udp_ns, trips, sizeof(*udp_ns), by_value);
+	printf("{\"rate\": %.1f, \"connect_p50\": %lld, \"connect_p99\": %lld, \"trip_p50\": %lld, "
+	       "\"udp_p50\": %lld, \"udp_p99\": %lld}\n",
 	       rate, quantile(connect_ns, connections, 0.5), quantile(connect_ns, connections, 0.99),
-	       quantile(trip_ns, trips, 0.5));
+	       quantile(trip_ns, trips, 0.5), quantile(udp_ns, trips, 0.5),
+	       quantile(udp_ns, trips, 0.99));
 	return 0;
 }

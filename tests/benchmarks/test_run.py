@@ -16,13 +16,15 @@ GOALS = {
         "pod → pod, new connection": 13,
         "pod → ClusterIP, new connection": 18,
     },
-    "connect": {
+    "lb": {
         "connections: pycilium, 3 services": 0.97,
         "connections: pycilium, 3 services, beside 1 service": 0.98,
         "connect p50: pycilium, 3 services": 1.05,
         "connections: pycilium at the socket, 3 services": 0.97,
         "connections: pycilium at the socket, 3 services, beside 1 service": 0.98,
         "connect p50: pycilium at the socket, 3 services": 1.05,
+        "20 services of 3 backends, by columns": 2.5,
+        "20 services of 3 backends, Python heap per service, by columns": 1,
     },
     "policy": {
         "40 identities, 20 policies: cold": 1,

@@ -38,9 +38,10 @@ def run_client(*arguments):
 def test_client_reports_what_it_measured(server, port):
     result = run_client("127.0.0.1", port, "20", "20", AS_IT_IS)
     sample = json.loads(result.stdout)
-    assert set(sample) == {"rate", "connect_p50", "connect_p99", "trip_p50"}
+    assert set(sample) == {"rate", "connect_p50", "connect_p99", "trip_p50", "udp_p50", "udp_p99"}
     assert all(value > 0 for value in sample.values())
     assert sample["connect_p50"] <= sample["connect_p99"]
+    assert sample["udp_p50"] <= sample["udp_p99"]
 
 
 def test_server_ends_with_its_input(server):
