@@ -24,8 +24,9 @@ from pycilium.net import addresses, links, routes
 
 pytestmark = pytest.mark.root
 SPEAKER = """
-import sys, time
+import signal, sys, time
 from pycilium.bgp import BlockingSpeaker, Peer, PeerOptions
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 password = sys.argv[2] or None
 with BlockingSpeaker(asn=64512, router_id="10.0.0.1", listen=True) as speaker:
     speaker.peer(Peer(sys.argv[1], asn=64513, options=PeerOptions(
