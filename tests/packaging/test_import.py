@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,8 +77,9 @@ def _describe(path: str, value: object) -> list[str]:
 
 
 def _signature(value: object) -> str:
+    """As written; where a default lies in memory differs from run to run."""
     try:
-        return str(inspect.signature(value))  # type: ignore[arg-type]
+        return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(value)))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return ""
 
