@@ -422,3 +422,17 @@ def test_each_direction_keeps_the_other_alive(lab: DeviceLab) -> None:
     seen = [value.last_seen for _, value in table.pairs()]
     assert len(seen) == 2
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("port", [30080, 30081])
+def test_a_connection_that_was_answered_at_once_may_be_idle(lab: DeviceLab, port: int) -> None:
+    """Handshake within a second, then silence for longer than a handshake may take."""
+    first = ends(call(lab, 4, port))
+    if port == 30081:
+        lab.enter(lab.frame(FAR[4], NODE[4]) / l4("tcp", 8080, first[1], flags="SA"))
+    else:
+        lab.send(lab.pod_frame(CLIENT[4]) / l4("tcp", 8080, 40000, flags="SA"))
+    call(lab, 4, port, flags="A")
+    answered = int(lab.dp._core.spec.enums["pcl_ct_flags"].PCL_CT_REPLIED)
+    table = lab.dp.object.maps["pcl_ct4"]
+    assert [value.flags & answered for _, value in table.pairs()] == [answered, answered]
