@@ -383,8 +383,6 @@ static __always_inline int pcl_create_translated(struct pcl_packet *packet, cons
 	struct pcl_tuple *tuple = &scratch->tuple;
 	int result;
 
-	/* The first answer tells the front entry at once: only a handshake ends early. */
-	entry->twin_seen = bpf_jiffies64() - pcl_config.second;
 	entry->flags |= PCL_CT_FRONT;
 	result = pcl_translate(entry, packet, true, family, rewrite);
 	if (result)
@@ -409,7 +407,6 @@ static __always_inline int pcl_create_translated(struct pcl_packet *packet, cons
 	if (result)
 		return result;
 	entry->flags |= PCL_CT_FRONT;
-	entry->twin_seen = entry->last_seen;
 	return pcl_ct_create(&packet->tuple, family);
 }
 
