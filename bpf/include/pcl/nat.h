@@ -88,7 +88,10 @@ __noinline int pcl_nat_claim(const struct pcl_tuple *tuple, __u32 family)
 	if (!(family == 4 ? pcl_ct_write(tuple, 4, &scratch->entry, BPF_NOEXIST)
 			  : pcl_ct_write(tuple, 6, &scratch->entry, BPF_NOEXIST)))
 		return 1;
-	return !pcl_nat_holds(tuple, family) && !pcl_ct_create(tuple, family);
+	if (pcl_nat_holds(tuple, family))
+		return 0;
+	return !(family == 4 ? pcl_ct_write(tuple, 4, &scratch->entry, BPF_ANY)
+			     : pcl_ct_write(tuple, 6, &scratch->entry, BPF_ANY));
 }
 
 /* 1: a live connection has this port. */
